@@ -1,0 +1,10 @@
+//! The two floors of `nc`'s intermediate representation and what they mean.
+
+pub mod diag;
+pub mod kernel;
+pub mod tensor;
+pub mod types;
+
+pub use diag::{Diagnostic, Severity, Span};
+pub use tensor::{Element, Tensor};
+pub use types::{DType, Dim, TensorType};
