@@ -1,0 +1,4 @@
+//! From text to tree.
+
+/// The greatest depth of an expression.
+pub const MAX_DEPTH: usize = 256;

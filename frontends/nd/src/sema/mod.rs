@@ -1,0 +1,1 @@
+//! Name resolution, unit and shape checks, and lowering to the model graph.
