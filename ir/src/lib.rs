@@ -1,6 +1,7 @@
 //! The two floors of `nc`'s intermediate representation and what they mean.
 
 pub mod diag;
+pub mod graph;
 pub mod kernel;
 pub mod tensor;
 pub mod types;

@@ -1,3 +1,14 @@
-//! The kernel IR.
+//! The kernel IR: what backends print. A few dozen scalar ops, structured loops, event lists, typed buffers.
+//!
+//! [`scalar`] is the arithmetic, [`program`] the structure, [`abi`] the memory layout and calling convention, [`text`]
+//! the text form, [`verify`] the numbered constraints, [`interp`] the reference interpreter.
+
+pub mod abi;
+pub mod program;
 pub mod scalar;
+
+pub use program::{
+    Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val,
+    loaded_type,
+};
 pub use scalar::{Emit, Evaluate, Scalar, ScalarOp, ScalarType, Signature};

@@ -1,0 +1,275 @@
+//! Attribute values of graph ops: the small constants written in braces after an op's name.
+
+use super::{ConnId, ConstId, LineId};
+use crate::types::DType;
+use std::fmt;
+
+/// An `f64` compared and hashed by its bits, so that ops can be keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Real(pub f64);
+
+impl PartialEq for Real {
+    fn eq(&self, other: &Real) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Real {}
+
+impl std::hash::Hash for Real {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+impl PartialOrd for Real {
+    fn partial_cmp(&self, other: &Real) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Real {
+    fn cmp(&self, other: &Real) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// The value of an attribute as the text format writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AttrValue {
+    /// `3`, `-1`.
+    Int(i64),
+    /// `0.5`; printed so that it reads back to the same bits.
+    Real(Real),
+    /// `true`, `false`.
+    Bool(bool),
+    /// `[1, 2]`.
+    Ints(Vec<i64>),
+    /// A bare word: an element type or a named choice.
+    Word(String),
+    /// `c3`.
+    Const(ConstId),
+    /// `conn0`.
+    Conn(ConnId),
+    /// `line0`.
+    Line(LineId),
+    /// `none`.
+    None,
+}
+
+impl fmt::Display for AttrValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttrValue::Int(x) => write!(f, "{x}"),
+            // `{:?}` of a float is the shortest text that reads back to the same value and always has a '.' or 'e'.
+            AttrValue::Real(Real(x)) => write!(f, "{x:?}"),
+            AttrValue::Bool(x) => write!(f, "{x}"),
+            AttrValue::Ints(v) => {
+                let items: Vec<String> = v.iter().map(i64::to_string).collect();
+                write!(f, "[{}]", items.join(", "))
+            }
+            AttrValue::Word(w) => f.write_str(w),
+            AttrValue::Const(c) => write!(f, "{c}"),
+            AttrValue::Conn(c) => write!(f, "{c}"),
+            AttrValue::Line(l) => write!(f, "{l}"),
+            AttrValue::None => f.write_str("none"),
+        }
+    }
+}
+
+/// A Rust type that can stand as an attribute.
+pub trait Attr: Sized {
+    /// For the printer.
+    fn to_value(&self) -> AttrValue;
+    /// For the parser; `None` if the value has another form.
+    fn from_value(v: &AttrValue) -> Option<Self>;
+}
+
+impl Attr for i64 {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Int(*self)
+    }
+    fn from_value(v: &AttrValue) -> Option<Self> {
+        match v {
+            AttrValue::Int(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! unsigned_attr {
+    ($($t:ty),*) => { $(impl Attr for $t {
+        fn to_value(&self) -> AttrValue {
+            AttrValue::Int(i64::try_from(*self).unwrap_or(i64::MAX))
+        }
+        fn from_value(v: &AttrValue) -> Option<Self> {
+            i64::from_value(v).and_then(|x| <$t>::try_from(x).ok())
+        }
+    })* };
+}
+unsigned_attr!(usize, u32, u64);
+
+impl Attr for bool {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Bool(*self)
+    }
+    fn from_value(v: &AttrValue) -> Option<Self> {
+        match v {
+            AttrValue::Bool(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+impl Attr for Real {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Real(*self)
+    }
+    fn from_value(v: &AttrValue) -> Option<Self> {
+        match v {
+            AttrValue::Real(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! list_attr {
+    ($($t:ty),*) => { $(impl Attr for Vec<$t> {
+        fn to_value(&self) -> AttrValue {
+            AttrValue::Ints(self.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)).collect())
+        }
+        fn from_value(v: &AttrValue) -> Option<Self> {
+            match v {
+                AttrValue::Ints(xs) => xs.iter().map(|x| <$t>::try_from(*x).ok()).collect(),
+                _ => None,
+            }
+        }
+    })* };
+}
+list_attr!(usize, u64, i64);
+
+impl Attr for DType {
+    fn to_value(&self) -> AttrValue {
+        AttrValue::Word(self.name().to_string())
+    }
+    fn from_value(v: &AttrValue) -> Option<Self> {
+        match v {
+            AttrValue::Word(w) => DType::from_name(w),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! id_attr {
+    ($($t:ident => $variant:ident),*) => { $(
+        impl Attr for $t {
+            fn to_value(&self) -> AttrValue {
+                AttrValue::$variant(*self)
+            }
+            fn from_value(v: &AttrValue) -> Option<Self> {
+                match v {
+                    AttrValue::$variant(x) => Some(*x),
+                    _ => None,
+                }
+            }
+        }
+        impl Attr for Option<$t> {
+            fn to_value(&self) -> AttrValue {
+                self.map_or(AttrValue::None, AttrValue::$variant)
+            }
+            fn from_value(v: &AttrValue) -> Option<Self> {
+                match v {
+                    AttrValue::None => Some(None),
+                    AttrValue::$variant(x) => Some(Some(*x)),
+                    _ => None,
+                }
+            }
+        }
+    )* };
+}
+id_attr!(ConstId => Const, ConnId => Conn, LineId => Line);
+
+/// Declares a closed set of named choices that can stand as an attribute.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+        pub enum $name { $($(#[doc = $doc])+ $variant),* }
+
+        impl $name {
+            /// Every choice.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// The word in the text format.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $word),* }
+            }
+        }
+
+        impl Attr for $name {
+            fn to_value(&self) -> AttrValue {
+                AttrValue::Word(self.name().to_string())
+            }
+            fn from_value(v: &AttrValue) -> Option<Self> {
+                match v {
+                    AttrValue::Word(w) => $name::ALL.iter().copied().find(|x| x.name() == w),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// How [`crate::graph::Op::Reduce`] combines elements.
+    ReduceKind {
+        /// Sum over 16 interleaved partial sums, then a fixed tree.
+        Sum = "sum",
+        /// The sum, divided by the count.
+        Mean = "mean",
+        /// Product, in the order of the sum.
+        Prod = "prod",
+        /// Largest; NaN if any is NaN.
+        Max = "max",
+        /// Smallest; NaN if any is NaN.
+        Min = "min",
+    }
+}
+
+choice! {
+    /// How [`crate::graph::Op::Pool`] combines a window.
+    PoolKind {
+        /// Sum of the window, in ascending index, from +0.
+        Sum = "sum",
+        /// The sum, divided by the window's size (padding counted).
+        Avg = "avg",
+        /// Largest of the window; padding never wins.
+        Max = "max",
+    }
+}
+
+choice! {
+    /// How an ODE system is advanced by one tick.
+    Method {
+        /// Exact if linear, else exponential Euler if conditionally linear, else RK4.
+        Auto = "auto",
+        /// Matrix exponential of the augmented system; linear systems with constant coefficients only.
+        Exact = "exact",
+        /// Exponential Euler: each variable exactly, the others held; conditionally linear systems only.
+        ExpEuler = "exp_euler",
+        /// Forward Euler.
+        Euler = "euler",
+        /// Classical fourth-order Runge-Kutta.
+        Rk4 = "rk4",
+    }
+}
+
+choice! {
+    /// The law of [`crate::graph::Op::Random`].
+    Distribution {
+        /// Uniform on [0, 1): 24 random bits times 2^-24.
+        Uniform = "uniform",
+        /// Standard normal.
+        Normal = "normal",
+    }
+}

@@ -1,0 +1,159 @@
+//! The calling convention between compiled code and whoever runs it, and the memory layout both agree on.
+
+use super::program::{BufId, ListId, Program, Role};
+use crate::types::DType;
+use std::ffi::c_void;
+
+/// Alignment of every buffer, in bytes: one cache line.
+pub const ALIGN: u64 = 64;
+
+/// Bytes that may be read (never written) beyond the end of any buffer by vector code.
+pub const SLACK: u64 = 64;
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Byte offset in the arena: states, temporaries, event lists.
+    Arena(u64),
+    /// Byte offset in the constant pool.
+    Consts(u64),
+    /// Index into the table of host arrays (inputs, outputs, probes in buffer order).
+    Host(u32),
+}
+
+/// Where an event list lies in the arena.
+///
+/// Slot s of a list starts at `indices + s * stride` with room for `len` indices (`u32`); part p's chunk of a slot begins
+/// at the element whose number is the first index of p's range of [`super::EventList::extent`]. Counts are `u32`, at
+/// `counts + 4 * (s * parts + p)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListPlace {
+    /// Byte offset of slot 0's indices.
+    pub indices: u64,
+    /// Bytes from one slot to the next.
+    pub stride: u64,
+    /// Byte offset of the counts.
+    pub counts: u64,
+}
+
+/// Byte offsets of everything a program touches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// One per buffer.
+    pub buffers: Vec<Place>,
+    /// One per list. Indices are `u32`.
+    pub lists: Vec<ListPlace>,
+    /// Size of the arena in bytes.
+    pub arena_bytes: u64,
+    /// Size of the constant pool in bytes.
+    pub const_bytes: u64,
+    /// The buffers behind the host table, in order.
+    pub host: Vec<BufId>,
+}
+
+impl Layout {
+    /// Lays a program out. `None` if a size overflows 64 bits.
+    pub fn of(program: &Program) -> Option<Layout> {
+        let (mut arena, mut consts) = (0u64, 0u64);
+        let place = |top: &mut u64, bytes: u64| -> Option<u64> {
+            let at = *top;
+            *top = top.checked_add(bytes)?.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+            Some(at)
+        };
+        let mut buffers = Vec::with_capacity(program.buffers.len());
+        let mut host = Vec::new();
+        for (k, b) in program.buffers.iter().enumerate() {
+            let bytes = b.len.checked_mul(b.elem.size() as u64)?;
+            buffers.push(match b.role {
+                Role::Const(_) => Place::Consts(place(&mut consts, bytes)?),
+                Role::State(_) | Role::Temp => Place::Arena(place(&mut arena, bytes)?),
+                Role::Input | Role::Output | Role::Probe { .. } => {
+                    host.push(BufId(k as u32));
+                    Place::Host(host.len() as u32 - 1)
+                }
+            });
+        }
+        let mut lists = Vec::with_capacity(program.lists.len());
+        for l in &program.lists {
+            let stride = l.len.checked_mul(4)?.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+            let indices = place(&mut arena, stride.checked_mul(u64::from(l.slots))?)?;
+            let cells = u64::from(l.slots).checked_mul(u64::from(program.parts.max(1)))?;
+            let counts = place(&mut arena, cells.checked_mul(4)?)?;
+            lists.push(ListPlace { indices, stride, counts });
+        }
+        Some(Layout { buffers, lists, arena_bytes: arena, const_bytes: consts, host })
+    }
+
+    /// The constant pool's bytes.
+    pub fn const_pool(&self, program: &Program) -> Vec<u8> {
+        let mut pool = vec![0u8; self.const_bytes as usize];
+        for (b, place) in program.buffers.iter().zip(&self.buffers) {
+            if let (Role::Const(t), Place::Consts(at)) = (&b.role, place) {
+                fill(&mut pool[*at as usize..], b.elem, b.len, t.bytes());
+            }
+        }
+        pool
+    }
+
+    /// Writes the state before the first tick into an arena of [`Layout::arena_bytes`]; lists become empty.
+    pub fn reset(&self, program: &Program, arena: &mut [u8]) {
+        for (b, place) in program.buffers.iter().zip(&self.buffers) {
+            if let (Role::State(t), Place::Arena(at)) = (&b.role, place) {
+                fill(&mut arena[*at as usize..], b.elem, b.len, t.bytes());
+            }
+        }
+        for (k, l) in program.lists.iter().enumerate() {
+            let at = self.lists[k].counts as usize;
+            let cells = l.slots as usize * program.parts.max(1) as usize;
+            arena[at..at + 4 * cells].fill(0);
+        }
+    }
+
+    /// The place of a list.
+    pub fn list(&self, l: ListId) -> &ListPlace {
+        &self.lists[l.index()]
+    }
+}
+
+/// Copies `data` into `target`, or repeats its single element `len` times.
+fn fill(target: &mut [u8], elem: DType, len: u64, data: &[u8]) {
+    let (size, len) = (elem.size(), len as usize);
+    if data.len() == size && len != 1 {
+        for cell in target[..size * len].chunks_exact_mut(size) {
+            cell.copy_from_slice(data);
+        }
+    } else {
+        target[..data.len()].copy_from_slice(data);
+    }
+}
+
+/// What compiled code is given.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RunContext {
+    /// The arena, aligned to [`ALIGN`].
+    pub arena: *mut u8,
+    /// The constant pool, aligned to [`ALIGN`].
+    pub consts: *const u8,
+    /// One pointer per host array, to the frame of the first tick of this call (for a probe: to the frame of the first
+    /// tick of this call that is a multiple of its `every`). Frames follow each other without gaps; output and probe
+    /// frames must hold zeros.
+    pub host: *const *mut u8,
+    /// Number of the first tick.
+    pub first_tick: u64,
+    /// How many ticks to run.
+    pub ticks: u64,
+    /// Called by every part between kernels when there is more than one part.
+    pub barrier: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// Given to `barrier`.
+    pub barrier_arg: *mut c_void,
+}
+
+/// Runs `ticks` ticks as part `part`. All parts must be called at the same time with the same context.
+pub type EntryPoint = unsafe extern "C" fn(context: *const RunContext, part: u64);
+
+/// Machine code for a program, ready to run, together with the memory it lives in.
+pub trait Code: Send + Sync {
+    /// The entry point; valid as long as `self` lives.
+    fn entry(&self) -> EntryPoint;
+}
