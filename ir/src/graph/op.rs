@@ -327,8 +327,8 @@ ops! {
     /// without the last..) to the new synapse values. Targets ascending, then sources ascending. Results as synapses.
     Synaptic PlasticPost = plastic_post(one spikes, many synapses) { conn: ConnId } [post] -> many;
 
-    /// Advances `x' = rhs(x, reads)` by `dt` (seconds). Region `rhs` maps (states.., reads..) to the derivatives per
-    /// second, element-wise. Removed by the solve pass, which replaces it by plain arithmetic.
+    /// Advances `x' = rhs(x, reads)` by `dt`. Region `rhs` maps (states.., reads..) to the derivatives per unit of `dt`
+    /// (ms from `.nd`), element-wise. Removed by the solve pass, which replaces it by plain arithmetic.
     Control Integrate = integrate(many states, many reads)
         { method: Method, dt: Real, substeps: u32, state_count: usize } [rhs] -> many;
     /// Runs `then_body` or `else_body` on `inputs`; both have the same result types.
