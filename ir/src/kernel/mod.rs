@@ -4,9 +4,11 @@
 //! the text form, [`verify`] the numbered constraints, [`interp`] the reference interpreter.
 
 pub mod abi;
+pub mod builder;
 pub mod program;
 pub mod scalar;
 
+pub use builder::KernelBuilder;
 pub use program::{
     Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val,
     loaded_type,
