@@ -1,1 +1,18 @@
+//! The pipeline from a model graph to kernels, once for all backends.
 //!
+//! ```text
+//! model graph --solve--> discrete graph --fold, prune--> graph --represent, lower, plan--> kernel program
+//! ```
+//!
+//! [`compile`] runs the whole list; [`pipeline`] is that list. Nothing here does IO, and a model that cannot be lowered
+//! is a [`Diagnostic`] that names the op.
+
+pub mod pipeline;
+pub mod solve;
+
+pub use pipeline::{Compiled, LineHome, Options, PassTime, StateHome, compile, prepare};
+
+use nc_ir::Diagnostic;
+
+/// What went wrong: at least one diagnostic.
+pub type Errors = Vec<Diagnostic>;

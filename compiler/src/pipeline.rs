@@ -1,0 +1,102 @@
+//! The list of passes, in order, with the time each takes.
+
+use crate::{Errors, solve};
+use nc_ir::graph::Module;
+use nc_ir::kernel::abi::Layout;
+use nc_ir::kernel::{BufId, ListId, Program};
+use nc_ir::types::TensorType;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the caller may choose. None of it changes a bit of the result.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Number of parts the parallel kernels are split into: one per thread.
+    pub parts: u32,
+    /// Refuse programs whose arena and constants take more bytes than this.
+    pub max_memory: u64,
+    /// Refuse more synapses than this in one `connect`.
+    pub max_synapses: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { parts: 1, max_memory: 8 << 30, max_synapses: 1 << 30 }
+    }
+}
+
+/// How long a pass took.
+#[derive(Clone, Debug)]
+pub struct PassTime {
+    /// Name of the pass.
+    pub pass: &'static str,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
+/// Where a state of the model lives in the program: a buffer of the state's dtype and element count.
+#[derive(Clone, Debug)]
+pub struct StateHome {
+    /// Name in the model.
+    pub name: String,
+    /// Its type.
+    pub ty: TensorType,
+    /// The buffer.
+    pub buffer: BufId,
+}
+
+/// Where a delay line lives: a ring of `depth + 1` frames. The frame of tick t is number `t mod (depth + 1)`.
+#[derive(Clone, Debug)]
+pub struct LineHome {
+    /// Name in the model.
+    pub name: String,
+    /// Type of one frame.
+    pub ty: TensorType,
+    /// Past frames that can be read.
+    pub depth: u32,
+    /// The ring as dense frames `[depth + 1, ..]`, if some reader needs them.
+    pub frames: Option<BufId>,
+    /// The ring as event lists with `depth + 1` slots, if some reader needs them.
+    pub events: Option<ListId>,
+}
+
+/// A model ready for a backend.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The solved graph the program was made from; the interpreter runs it.
+    pub module: Arc<Module>,
+    /// The kernels.
+    pub program: Arc<Program>,
+    /// Memory layout of the program.
+    pub layout: Arc<Layout>,
+    /// Homes of the model's states, in the model's order.
+    pub states: Vec<StateHome>,
+    /// Homes of the model's delay lines, in the model's order.
+    pub lines: Vec<LineHome>,
+    /// Choices of representation, for `nc check`.
+    pub report: Vec<String>,
+    /// Time per pass.
+    pub times: Vec<PassTime>,
+}
+
+/// The machine-independent front half: solves ODEs and folds constants. What the interpreter runs.
+///
+/// # Errors
+/// An ODE system that its solver cannot take, or a graph that does not verify.
+pub fn prepare(module: Module, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
+    let mut module = module;
+    let start = std::time::Instant::now();
+    solve::run(&mut module)?;
+    times.push(PassTime { pass: "solve", time: start.elapsed() });
+    Ok(module)
+}
+
+/// The whole pipeline.
+///
+/// # Errors
+/// As [`prepare`]; an op that has no kernels yet, by name; a program over the memory limit.
+pub fn compile(module: Module, _options: &Options) -> Result<Compiled, Errors> {
+    let mut times = Vec::new();
+    let _module = prepare(module, &mut times)?;
+    Err(vec![nc_ir::Diagnostic::error_nowhere("E0700", "this build has no lowering")])
+}
