@@ -1,0 +1,218 @@
+//! Rules of contractions and reductions.
+
+use super::{Cx, Kind, Types, one, shape_text};
+use crate::graph::{PoolKind, ReduceKind};
+use crate::types::{DType, Dim, TensorType};
+
+impl Cx<'_> {
+    /// All operands are of one float or integer type.
+    fn expect_one_number(&self) -> Result<DType, String> {
+        self.expect_kind(0, Kind::Number)?;
+        self.expect_same_dtype(0..self.args.len())?;
+        Ok(self.ty(0).dtype)
+    }
+
+    fn expect_rank(&self, k: usize, least: usize, most: usize) -> Result<(), String> {
+        let r = self.ty(k).rank();
+        if (least..=most).contains(&r) {
+            return Ok(());
+        }
+        let expected = match (least == most, most == usize::MAX) {
+            (true, _) => least.to_string(),
+            (false, true) => format!("at least {least}"),
+            (false, false) => format!("{least} to {most}"),
+        };
+        Err(format!("{} has {r} dimensions, expected {expected}", self.operand(k)))
+    }
+
+    /// Axis `a` of operand `ka` is as long as axis `b` of operand `kb`.
+    fn expect_equal_axes(&self, (ka, a): (usize, usize), (kb, b): (usize, usize)) -> Result<(), String> {
+        let (da, db) = (&self.ty(ka).shape[a], &self.ty(kb).shape[b]);
+        match da == db {
+            true => Ok(()),
+            false => Err(format!(
+                "axis {a} of {} has extent {da}, but axis {b} of {} has extent {db}",
+                self.operand(ka),
+                self.operand(kb)
+            )),
+        }
+    }
+
+    fn expect_bias(&self, w: usize) -> Result<(), String> {
+        if self.args.len() > 2 {
+            self.expect_rank(2, 1, 1)?;
+            self.expect_equal_axes((2, 0), (w, 0))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn linear(&self) -> Types {
+        let dtype = self.expect_one_number()?;
+        self.expect_rank(0, 1, usize::MAX)?;
+        self.expect_rank(1, 2, 2)?;
+        let (x, w) = (self.ty(0), self.ty(1));
+        self.expect_equal_axes((1, 1), (0, x.rank() - 1))?;
+        self.expect_bias(1)?;
+        let mut shape = x.shape.clone();
+        shape[x.rank() - 1] = w.shape[0].clone();
+        one(TensorType { dtype, shape })
+    }
+
+    pub(super) fn matmul(&self) -> Types {
+        let dtype = self.expect_one_number()?;
+        self.expect_rank(0, 2, usize::MAX)?;
+        self.expect_rank(1, 2, usize::MAX)?;
+        let (a, b) = (self.ty(0), self.ty(1));
+        self.expect_equal_axes((0, a.rank() - 1), (1, b.rank() - 2))?;
+        let (lead_a, lead_b) = (&a.shape[..a.rank() - 2], &b.shape[..b.rank() - 2]);
+        let rank = lead_a.len().max(lead_b.len());
+        let mut shape = Vec::with_capacity(rank + 2);
+        let unit = Dim::Const(1);
+        for k in (1..=rank).rev() {
+            let at = |lead: &[Dim]| lead.len().checked_sub(k).map_or(unit.clone(), |i| lead[i].clone());
+            let (x, y) = (at(lead_a), at(lead_b));
+            shape.push(match (x == unit, y == unit) {
+                (_, true) => x,
+                (true, _) => y,
+                _ if x == y => x,
+                _ => {
+                    return Err(format!(
+                        "leading extents {} of {} and {} of {} do not broadcast",
+                        shape_text(lead_a),
+                        self.operand(0),
+                        shape_text(lead_b),
+                        self.operand(1)
+                    ));
+                }
+            });
+        }
+        shape.push(a.shape[a.rank() - 2].clone());
+        shape.push(b.shape[b.rank() - 1].clone());
+        one(TensorType { dtype, shape })
+    }
+
+    /// Number of window positions along one axis.
+    fn windows(&self, axis: usize, n: u64, window: u64, pad: (u64, u64), stride: u64) -> Result<u64, String> {
+        let padded = n.checked_add(pad.0).and_then(|n| n.checked_add(pad.1));
+        let padded = padded.ok_or_else(|| format!("the padding of axis {axis} is too large"))?;
+        match padded.checked_sub(window) {
+            Some(room) => Ok(room / stride + 1),
+            None => Err(format!(
+                "the window covers {window} elements along spatial axis {axis}, but the padded {} has {padded}",
+                self.operand(0)
+            )),
+        }
+    }
+
+    /// Each list has one entry (of at least `least`) per spatial axis.
+    fn expect_list(&self, name: &str, list: &[u64], len: usize, least: u64) -> Result<(), String> {
+        if list.len() != len {
+            return Err(format!("`{name}` has {} entries, expected {len}", list.len()));
+        }
+        match list.iter().find(|x| **x < least) {
+            Some(x) => Err(format!("`{name}` contains {x}, expected at least {least}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn conv(&self, stride: &[u64], pad: &[u64], dilation: &[u64], groups: u64) -> Types {
+        let dtype = self.expect_one_number()?;
+        self.expect_rank(0, 2, usize::MAX)?;
+        let (x, w) = (self.extents(0)?, self.extents(1)?);
+        self.expect_rank(1, x.len() + 1, x.len() + 1)?;
+        self.expect_bias(1)?;
+        let n = x.len() - 1;
+        self.expect_list("stride", stride, n, 1)?;
+        self.expect_list("pad", pad, 2 * n, 0)?;
+        self.expect_list("dilation", dilation, n, 1)?;
+        if groups == 0 || !x[0].is_multiple_of(groups) || !w[0].is_multiple_of(groups) {
+            return Err(format!(
+                "`groups` is {groups}, which does not divide both the {} input and the {} output channels",
+                x[0], w[0]
+            ));
+        }
+        if w[1] != x[0] / groups {
+            return Err(format!(
+                "{} has {} input channels per group, but {} has {} channels in {groups} groups",
+                self.operand(1),
+                w[1],
+                self.operand(0),
+                x[0]
+            ));
+        }
+        let mut shape = vec![w[0]];
+        for a in 0..n {
+            let size = w[a + 2];
+            if size == 0 {
+                return Err(format!("axis {} of {} has extent 0, expected at least 1", a + 2, self.operand(1)));
+            }
+            let window = (size - 1).checked_mul(dilation[a]).and_then(|s| s.checked_add(1));
+            let window = window.ok_or_else(|| format!("the dilation of spatial axis {a} is too large"))?;
+            shape.push(self.windows(a, x[a + 1], window, (pad[a], pad[n + a]), stride[a])?);
+        }
+        one(TensorType::new(dtype, shape))
+    }
+
+    pub(super) fn pool(&self, kind: PoolKind, size: &[u64], stride: &[u64], pad: &[u64]) -> Types {
+        self.expect_kind(0, if kind == PoolKind::Avg { Kind::Float } else { Kind::Number })?;
+        self.expect_rank(0, 2, usize::MAX)?;
+        let x = self.extents(0)?;
+        let n = x.len() - 1;
+        self.expect_list("size", size, n, 1)?;
+        self.expect_list("stride", stride, n, 1)?;
+        self.expect_list("pad", pad, 2 * n, 0)?;
+        let mut shape = vec![x[0]];
+        for a in 0..n {
+            // With less padding than the window is wide, every window covers at least one element.
+            if pad[a] >= size[a] || pad[n + a] >= size[a] {
+                return Err(format!(
+                    "the padding {} and {} of spatial axis {a} must be less than the window of {}",
+                    pad[a],
+                    pad[n + a],
+                    size[a]
+                ));
+            }
+            if x[a + 1] == 0 {
+                return Err(format!("axis {} of {} has extent 0: there is nothing to pool", a + 1, self.operand(0)));
+            }
+            shape.push(self.windows(a, x[a + 1], size[a], (pad[a], pad[n + a]), stride[a])?);
+        }
+        one(TensorType::new(self.ty(0).dtype, shape))
+    }
+
+    pub(super) fn reduce(&self, kind: ReduceKind, axes: &[usize], keep: bool) -> Types {
+        self.expect_kind(0, if kind == ReduceKind::Mean { Kind::Float } else { Kind::Number })?;
+        let x = self.ty(0);
+        let mut reduced = vec![false; x.rank()];
+        for axis in axes {
+            self.expect_axis(0, *axis)?;
+            if std::mem::replace(&mut reduced[*axis], true) {
+                return Err(format!("axis {axis} is listed twice"));
+            }
+            if matches!(kind, ReduceKind::Max | ReduceKind::Min) && x.shape[*axis] == Dim::Const(0) {
+                return Err(format!(
+                    "axis {axis} of {} has extent 0: there is no {} of nothing",
+                    self.operand(0),
+                    kind.name()
+                ));
+            }
+        }
+        one(TensorType { dtype: x.dtype, shape: reduced_shape(&x.shape, &reduced, keep) })
+    }
+
+    pub(super) fn argmax(&self, axis: usize, keep: bool) -> Types {
+        self.expect_kind(0, Kind::Number)?;
+        self.expect_axis(0, axis)?;
+        let x = self.ty(0);
+        if x.shape[axis] == Dim::Const(0) {
+            return Err(format!("axis {axis} of {} has extent 0: there is no largest of nothing", self.operand(0)));
+        }
+        let reduced: Vec<bool> = (0..x.rank()).map(|a| a == axis).collect();
+        one(TensorType { dtype: DType::I64, shape: reduced_shape(&x.shape, &reduced, keep) })
+    }
+}
+
+fn reduced_shape(shape: &[Dim], reduced: &[bool], keep: bool) -> Vec<Dim> {
+    let kept = shape.iter().zip(reduced).filter(|(_, r)| keep || !**r);
+    kept.map(|(d, r)| if *r { Dim::Const(1) } else { d.clone() }).collect()
+}
