@@ -3,6 +3,7 @@
 pub mod diag;
 pub mod graph;
 pub mod kernel;
+pub mod math;
 pub mod tensor;
 pub mod types;
 
