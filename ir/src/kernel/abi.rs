@@ -147,6 +147,8 @@ pub struct RunContext {
     pub barrier: Option<unsafe extern "C" fn(*mut c_void)>,
     /// Given to `barrier`.
     pub barrier_arg: *mut c_void,
+    /// What [`Code::data`] gave; compiled code does not read it.
+    pub data: *const c_void,
 }
 
 /// Runs `ticks` ticks as part `part`. All parts must be called at the same time with the same context.
@@ -156,4 +158,15 @@ pub type EntryPoint = unsafe extern "C" fn(context: *const RunContext, part: u64
 pub trait Code: Send + Sync {
     /// The entry point; valid as long as `self` lives.
     fn entry(&self) -> EntryPoint;
+
+    /// What the entry point finds in [`RunContext::data`]. Compiled code needs nothing there; the interpreter finds its
+    /// program. Valid as long as `self` lives and stays where it is.
+    fn data(&self) -> *const c_void {
+        std::ptr::null()
+    }
+
+    /// What went wrong in a run since the last call, if this code can tell. Compiled code cannot.
+    fn take_fault(&self) -> Option<String> {
+        None
+    }
 }

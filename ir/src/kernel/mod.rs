@@ -7,6 +7,7 @@ pub mod abi;
 pub mod builder;
 pub mod program;
 pub mod scalar;
+pub mod verify;
 
 pub use builder::KernelBuilder;
 pub use program::{

@@ -186,7 +186,7 @@ pub struct Block {
     pub stmts: Vec<Stmt>,
 }
 
-/// An element index: `sum(coefficient * value) + offset`, values `i64`. Must lie inside the buffer.
+/// An element index: `sum(coefficient * value) + offset`, values `i64`, wrapping. Must lie inside the buffer.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Index {
     /// Values and their coefficients.
@@ -278,8 +278,8 @@ pub enum Stmt {
         /// Value of [`loaded_type`].
         value: Val,
     },
-    /// `for var in lo..hi`. With `vector`, the iterations are independent of each other (no iteration reads what another
-    /// writes, pushes keep their order) and carry nothing, so a backend may run several at once.
+    /// `for var in lo..hi`. With `vector`, the iterations are independent of each other (no iteration reads or writes what
+    /// another writes, pushes keep their order) and carry nothing, so a backend may run several at once.
     For {
         /// Loop variable, `i64`.
         var: Val,
