@@ -6,6 +6,7 @@
 
 pub mod attr;
 pub mod connect;
+pub mod expand;
 mod infer;
 mod op;
 pub mod text;
@@ -13,6 +14,7 @@ pub mod verify;
 
 pub use attr::{AttrValue, Distribution, Method, PoolKind, Real, ReduceKind};
 pub use connect::{Connectivity, Rule, SynapseDelay, SynapseWeight};
+pub use infer::MAX_RANK;
 pub use op::{Arity, Class, Op, OpInfo, TABLE};
 
 use crate::tensor::Tensor;

@@ -76,11 +76,7 @@ impl Cx<'_> {
         let valid = perm.len() == x.rank()
             && perm.iter().all(|p| seen.get_mut(*p).is_some_and(|slot| !std::mem::replace(slot, true)));
         if !valid {
-            return Err(format!(
-                "perm {perm:?} is not a permutation of the {} axes of {}",
-                x.rank(),
-                self.operand(0)
-            ));
+            return Err(format!("perm {perm:?} is not a permutation of the {} axes of {}", x.rank(), self.operand(0)));
         }
         one(TensorType { dtype: x.dtype, shape: perm.iter().map(|p| x.shape[*p].clone()).collect() })
     }
