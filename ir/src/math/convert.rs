@@ -1,7 +1,7 @@
 //! Half-precision formats held in 32-bit registers, by integer operations: IEEE binary16 and bfloat16.
 //!
 //! Narrowing rounds to nearest, ties to even, keeps subnormals and overflows to infinity. A NaN becomes quiet and keeps
-//! its sign and the upper bits of its payload.
+//! its sign and the upper bits of its payload; widening keeps a NaN's payload (of binary16, made quiet).
 
 use super::build::Build;
 use crate::kernel::{Emit, Scalar, ScalarOp};
@@ -37,7 +37,7 @@ const F16_OVERFLOW: i64 = 0x477f_f000;
 
 /// The f32 `x` rounded to the nearest binary16 value.
 pub fn round_f16<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let b = &mut Build::new(e, x);
+    let b = &mut narrow(e);
     let (sign, mag) = parts(b, x);
     let normal = round_up(b, mag, 13);
     let mask = b.int(!0x1fff);
@@ -65,7 +65,7 @@ fn select_f16<E: Emit>(b: &mut Build<'_, E>, mag: E::Value, normal: E::Value, sm
 
 /// The binary16 bits (in the low half of an i32, the upper half 0) of the f32 `x`, rounded.
 pub fn encode_f16<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let b = &mut Build::new(e, x);
+    let b = &mut narrow(e);
     let (sign, mag) = parts(b, x);
     let (thirteen, sixteen) = (b.int(13), b.int(16));
     let normal = round_up(b, mag, 13);
@@ -125,7 +125,7 @@ fn upper_bf16<E: Emit>(b: &mut Build<'_, E>, x: E::Value) -> E::Value {
 
 /// The f32 `x` rounded to the nearest bfloat16 value.
 pub fn round_bf16<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let b = &mut Build::new(e, x);
+    let b = &mut narrow(e);
     let (bits, mask) = (upper_bf16(b, x), b.int(!0xffff));
     let bits = b.and(bits, mask);
     b.float(bits)
@@ -133,7 +133,7 @@ pub fn round_bf16<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
 
 /// The bfloat16 bits (in the low half of an i32, the upper half 0) of the f32 `x`, rounded.
 pub fn encode_bf16<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let b = &mut Build::new(e, x);
+    let b = &mut narrow(e);
     let (bits, sixteen) = (upper_bf16(b, x), b.int(16));
     b.shr(bits, sixteen)
 }

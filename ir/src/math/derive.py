@@ -93,7 +93,8 @@ Z_TRIG = (m.pi / 4 * mpf("1.0001")) ** 2
 
 # name, doc, function, weight, interval for f32, degree for f32, interval for f64, degree for f64
 POLYS = [
-    ("EXP", "`(exp(r) - 1 - r) / r^2` in r, for `|r| <= ln(2)/2`", exp_q, lambda r: max(abs(r), mpf("1e-9")) / expm1_over(r), (-LN2H, LN2H), 4, (-LN2H, LN2H), 10),
+    ("EXP", "`(exp(r) - 1 - r) / r^2` in r, for `|r| <= ln(2)/2`, for `exp`", exp_q, lambda r: max(r * r, mpf("1e-9")) / m.exp(r), (-LN2H, LN2H), 4, (-LN2H, LN2H), 9),
+    ("EXPM1", "`(exp(r) - 1 - r) / r^2` in r, for `|r| <= ln(2)/2`, for `exp - 1`", exp_q, lambda r: max(abs(r), mpf("1e-9")) / expm1_over(r), (-LN2H, LN2H), 5, (-LN2H, LN2H), 10),
     ("LOG", "`(2 atanh(s)/s - 2) / s^2` in s^2, for `|s| <= 3 - 2 sqrt(2)`", log_r, lambda z: z / 2, (0, Z_LOG), 2, (0, Z_LOG), 6),
     ("LOG_TAIL", "`((atanh(s)/s - 1)/s^2 - 1/3) / s^2` in s^2, for `|s| <= 3 - 2 sqrt(2)`", log_t, lambda z: z * z, (0, Z_LOG), 2, (0, Z_LOG), 7),
     ("ERF_NEAR", "`erf(x)/x - 1` in x^2, for `|x| <= 1`", erf_s, lambda z: 1 / (1 + erf_s(z)), (0, 1), 6, (0, 1), 12),

@@ -23,8 +23,7 @@ pub fn erf<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let q = b.poly(&ERF_FAR, u);
     let q = b.neg(q);
     let Reduced { n, r } = b.exp_reduce(q);
-    let p = b.expm1_near(r);
-    let t = b.add(p, one);
+    let t = b.exp_near(r);
     let t = b.neg(t);
     let s = b.pow2(n);
     let far = b.fma(t, s, one);

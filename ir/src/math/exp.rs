@@ -4,7 +4,7 @@
 //! a fused multiply-add the first step of the reduction is exact, since `n` needs few bits.
 
 use super::build::Build;
-use super::coefs::{EXP, LN_2, LOG2_E};
+use super::coefs::{EXP, EXPM1, LN_2, LOG2_E};
 use crate::kernel::Emit;
 
 /// What the reduction of an exponent gives.
@@ -39,10 +39,19 @@ impl<E: Emit> Build<'_, E> {
     }
 
     /// `exp(r) - 1` for `|r| <= ln(2)/2`.
-    pub(super) fn expm1_near(&mut self, r: E::Value) -> E::Value {
-        let q = self.poly(&EXP, r);
+    fn expm1_near(&mut self, r: E::Value) -> E::Value {
+        let q = self.poly(&EXPM1, r);
         let rr = self.mul(r, r);
         self.fma(rr, q, r)
+    }
+
+    /// `exp(r)` for `|r| <= ln(2)/2`.
+    pub(super) fn exp_near(&mut self, r: E::Value) -> E::Value {
+        let one = self.num(1.0);
+        let q = self.poly(&EXP, r);
+        let rr = self.mul(r, r);
+        let p = self.fma(rr, q, r);
+        self.add(p, one)
     }
 
     /// `y 2^n` with one rounding for `y` about 1 and `n` from a reduction, past both ends of the normal range.
@@ -65,9 +74,7 @@ impl<E: Emit> Build<'_, E> {
     /// `exp(x)` for an `x` that is clamped already to where `2^n` is the square of a normal number.
     pub(super) fn exp_clamped(&mut self, x: E::Value) -> E::Value {
         let Reduced { n, r } = self.exp_reduce(x);
-        let p = self.expm1_near(r);
-        let one = self.num(1.0);
-        let y = self.add(p, one);
+        let y = self.exp_near(r);
         self.scale(y, n)
     }
 
@@ -111,7 +118,9 @@ pub fn expm1<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     b.select(tiny, x, y)
 }
 
-/// The hyperbolic tangent, `w / (w + 2)` with `w = exp(2 |x|) - 1`, and the sign of `x`.
+/// The hyperbolic tangent.
+///
+/// With `w = exp(2 |x|) - 1` it is `1 - 2 / (w + 2)`, and `w/2 - (w^2/2) / (w + 2)` where that is below 1/2.
 pub fn tanh<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let b = &mut Build::new(e, x);
     let sign = b.sign_bit(x);
@@ -121,11 +130,17 @@ pub fn tanh<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let a = b.add(a, a);
     let Reduced { n, r } = b.exp_reduce(a);
     let p = b.expm1_near(r);
-    let (s, one, two) = (b.pow2(n), b.num(1.0), b.num(2.0));
+    let (s, half, one, two) = (b.pow2(n), b.num(0.5), b.num(1.0), b.num(2.0));
     let less = b.sub(s, one);
     let w = b.fma(s, p, less);
     let d = b.add(w, two);
-    let y = b.div(w, d);
+    let low = b.lt(w, two);
+    let h = b.mul(w, half);
+    let hw = b.mul(h, w);
+    let base = b.select(low, h, one);
+    let num = b.select(low, hw, two);
+    let q = b.div(num, d);
+    let y = b.sub(base, q);
     let bits = b.bits(y);
     let bits = b.or(bits, sign);
     b.float(bits)
@@ -133,7 +148,8 @@ pub fn tanh<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
 
 /// The logistic function `1 / (1 + exp(-x))`.
 ///
-/// With `t = exp(-|x|)` it is `1 / (1 + t)` or `t / (1 + t)`: nothing overflows, and the lower tail keeps its precision.
+/// With `t = exp(-|x|)` and `u = t / (1 + t)` it is `1 - u` or `t - t u`: nothing overflows, and the lower tail keeps its
+/// precision.
 pub fn sigmoid<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let b = &mut Build::new(e, x);
     let a = b.abs(x);
@@ -141,7 +157,9 @@ pub fn sigmoid<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let t = b.exp_below(a);
     let (zero, one) = (b.num(0.0), b.num(1.0));
     let d = b.add(t, one);
+    let u = b.div(t, d);
     let neg = b.lt(x, zero);
-    let num = b.select(neg, t, one);
-    b.div(num, d)
+    let base = b.select(neg, t, one);
+    let u = b.neg(u);
+    b.fma(u, base, base)
 }

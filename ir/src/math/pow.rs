@@ -105,8 +105,7 @@ pub fn pow<E: Emit>(e: &mut E, x: E::Value, y: E::Value) -> E::Value {
     let ln2 = b.pick(LN_2.hi);
     let rl = b.mul(pl, ln2);
     let r = b.fma(r, ln2, rl);
-    let v = b.expm1_near(r);
-    let v = b.add(v, one);
+    let v = b.exp_near(r);
     let v = b.scale(v, n);
     let at_one = b.eq(a, one);
     let v = b.select(at_one, one, v);

@@ -20,9 +20,9 @@ impl<E: Emit> Build<'_, E> {
         words
     }
 
-    /// For finite `a >= 0`: the quadrant `q` (an integer, of which the two low bits count) and the remainder `r` with
-    /// `a = q pi/2 + r` modulo 2 pi and `|r| <= pi/4`.
-    fn quadrant(&mut self, a: E::Value) -> (E::Value, E::Value) {
+    /// For finite `a >= 0`: the quadrant `q` (an integer, of which the two low bits count) and the remainder `r + low`
+    /// with `a = q pi/2 + r + low` modulo 2 pi, `|r| <= pi/4` and `low` below the last place of `r`.
+    fn quadrant(&mut self, a: E::Value) -> [E::Value; 3] {
         let (width, mantissa) = (self.width(), self.mantissa());
         let one = self.int(1);
         // a = sig * 2^(exponent - bias - (width - 1)), the top bit of `sig` set.
@@ -98,26 +98,33 @@ impl<E: Emit> Build<'_, E> {
         let scale = (-(width as f64)).exp2();
         let hi = self.pick((HALF_PI.hi.0 * scale as f32, HALF_PI.hi.1 * scale));
         let lo = self.pick((HALF_PI.lo.0 * scale as f32, HALF_PI.lo.1 * scale));
-        let r = self.mul(g, hi);
-        let r = self.fma(f, lo, r);
-        let r = self.fma(f, hi, r);
+        let g = self.mul(g, hi);
+        let g = self.fma(f, lo, g);
+        let r = self.fma(f, hi, g);
+        let minus = self.neg(r);
+        let low = self.fma(f, hi, minus);
+        let low = self.add(low, g);
 
-        let (quarter, zero) = (self.pick((HALF_PI.hi.0 / 2.0, HALF_PI.hi.1 / 2.0)), self.int(0));
+        let (quarter, none, zero) = (self.pick((HALF_PI.hi.0 / 2.0, HALF_PI.hi.1 / 2.0)), self.int(0), self.num(0.0));
         let small = self.lt(a, quarter);
-        (self.select(small, zero, q), self.select(small, a, r))
+        [self.select(small, none, q), self.select(small, a, r), self.select(small, zero, low)]
     }
 
-    /// `sin(q pi/2 + r)`, its sign flipped by `sign` (a sign bit in place, or 0).
-    fn sin_quadrant(&mut self, q: E::Value, r: E::Value, sign: E::Value) -> E::Value {
+    /// `sin(q pi/2 + r + low)`, its sign flipped by `sign` (a sign bit in place, or 0).
+    fn sin_quadrant(&mut self, [q, r, low]: [E::Value; 3], sign: E::Value) -> E::Value {
         let (zero, one, unit) = (self.int(0), self.int(1), self.num(1.0));
         let z = self.mul(r, r);
         let p = self.poly(&SIN, z);
         let rz = self.mul(r, z);
-        let s = self.fma(rz, p, r);
+        let s = self.fma(rz, p, low);
+        let s = self.add(r, s);
         let p = self.poly(&COS, z);
         let half = self.num(-0.5);
         let p = self.fma(z, p, half);
-        let c = self.fma(z, p, unit);
+        let rl = self.mul(r, low);
+        let rl = self.neg(rl);
+        let c = self.fma(z, p, rl);
+        let c = self.add(c, unit);
         let odd = self.and(q, one);
         let odd = self.ine(odd, zero);
         let y = self.select(odd, c, s);
@@ -143,8 +150,8 @@ pub fn sin<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let b = &mut Build::new(e, x);
     let sign = b.sign_bit(x);
     let a = b.abs(x);
-    let (q, r) = b.quadrant(a);
-    let y = b.sin_quadrant(q, r, sign);
+    let at = b.quadrant(a);
+    let y = b.sin_quadrant(at, sign);
     b.if_finite(a, y)
 }
 
@@ -152,9 +159,9 @@ pub fn sin<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
 pub fn cos<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let b = &mut Build::new(e, x);
     let (a, one, zero) = (b.abs(x), b.int(1), b.int(0));
-    let (q, r) = b.quadrant(a);
+    let [q, r, low] = b.quadrant(a);
     let q = b.iadd(q, one);
-    let y = b.sin_quadrant(q, r, zero);
+    let y = b.sin_quadrant([q, r, low], zero);
     b.if_finite(a, y)
 }
 
@@ -177,7 +184,7 @@ fn turns<E: Emit>(e: &mut E, u: E::Value, quarter: i64) -> E::Value {
     let hi = b.pick(HALF_PI.hi);
     let r = b.mul(f, hi);
     let q = b.to_int(n);
-    let (quarter, zero) = (b.int(quarter), b.int(0));
+    let (quarter, none, zero) = (b.int(quarter), b.int(0), b.num(0.0));
     let q = b.iadd(q, quarter);
-    b.sin_quadrant(q, r, zero)
+    b.sin_quadrant([q, r, zero], none)
 }
