@@ -305,6 +305,8 @@ pub struct Module {
     pub states: Vec<State>,
     /// Probes.
     pub probes: Vec<Probe>,
+    /// Names of inputs and states that are mostly zero (`@sparse`): a hint for the choice of representation.
+    pub sparse: Vec<String>,
     /// Choices made on the way, in order.
     pub choices: Vec<Choice>,
 }
