@@ -7,7 +7,9 @@
 //! [`compile`] runs the whole list; [`pipeline`] is that list. Nothing here does IO, and a model that cannot be lowered
 //! is a [`Diagnostic`] that names the op.
 
+pub mod fold;
 pub mod pipeline;
+pub mod rebuild;
 pub mod solve;
 
 pub use pipeline::{Compiled, LineHome, Options, PassTime, StateHome, compile, prepare};
