@@ -5,6 +5,7 @@
 
 pub mod abi;
 pub mod builder;
+pub mod interp;
 pub mod program;
 pub mod scalar;
 pub mod verify;
