@@ -4,6 +4,7 @@ pub mod diag;
 pub mod graph;
 pub mod kernel;
 pub mod math;
+pub mod random;
 pub mod tensor;
 pub mod types;
 
