@@ -8,6 +8,7 @@ pub mod builder;
 pub mod interp;
 pub mod program;
 pub mod scalar;
+pub mod testing;
 pub mod verify;
 
 pub use builder::KernelBuilder;
