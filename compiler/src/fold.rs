@@ -104,13 +104,17 @@ fn evaluate(op: &Op, args: &[&Tensor], ty: &TensorType) -> Option<Tensor> {
     let shape: Vec<usize> = ty.extents()?.iter().map(|d| *d as usize).collect();
     match op {
         Op::Reshape { .. } => args[0].reshaped(shape),
-        Op::Transpose { perm } => Some(strided(args[0], &shape, |strides| perm.iter().map(|p| strides[*p]).collect(), 0)),
+        Op::Transpose { perm } => {
+            Some(strided(args[0], &shape, |strides| perm.iter().map(|p| strides[*p]).collect(), 0))
+        }
         Op::Slice { start, step, .. } => {
             let strides = row_major(args[0].shape());
             let first = start.iter().zip(&strides).map(|(s, d)| *s as usize * d).sum();
             Some(strided(args[0], &shape, |st| st.iter().zip(step).map(|(d, s)| d * *s as usize).collect(), first))
         }
-        _ if op.info().class == Class::Elementwise && !matches!(op, Op::Random { .. }) => elementwise(op, args, ty, shape),
+        _ if op.info().class == Class::Elementwise && !matches!(op, Op::Random { .. }) => {
+            elementwise(op, args, ty, shape)
+        }
         _ => None,
     }
 }

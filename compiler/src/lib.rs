@@ -8,6 +8,7 @@
 //! is a [`Diagnostic`] that names the op.
 
 pub mod fold;
+pub mod lower;
 pub mod pipeline;
 pub mod rebuild;
 pub mod solve;

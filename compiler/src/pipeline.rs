@@ -1,12 +1,13 @@
 //! The list of passes, in order, with the time each takes.
 
-use crate::{Errors, solve};
+use crate::{Errors, fold, lower, solve};
+use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::{BufId, ListId, Program};
 use nc_ir::types::TensorType;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the caller may choose. None of it changes a bit of the result.
 #[derive(Clone, Debug)]
@@ -79,24 +80,55 @@ pub struct Compiled {
     pub times: Vec<PassTime>,
 }
 
-/// The machine-independent front half: solves ODEs and folds constants. What the interpreter runs.
+/// The machine-independent front half: folds constants and solves ODEs. What the interpreter runs.
 ///
 /// # Errors
-/// An ODE system that its solver cannot take, or a graph that does not verify.
-pub fn prepare(module: Module, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
-    let mut module = module;
-    let start = std::time::Instant::now();
-    solve::run(&mut module)?;
-    times.push(PassTime { pass: "solve", time: start.elapsed() });
+/// An ODE system that its solver cannot take.
+pub fn prepare(mut module: Module, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
+    timed(times, "fold", || fold::run(&mut module));
+    timed(times, "solve", || solve::run(&mut module))?;
+    timed(times, "fold again", || fold::run(&mut module));
     Ok(module)
 }
 
 /// The whole pipeline.
 ///
 /// # Errors
-/// As [`prepare`]; an op that has no kernels yet, by name; a program over the memory limit.
-pub fn compile(module: Module, _options: &Options) -> Result<Compiled, Errors> {
+/// As [`prepare`]; an op that has no kernels, by name; a program over the memory limit.
+pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
-    let _module = prepare(module, &mut times)?;
-    Err(vec![nc_ir::Diagnostic::error_nowhere("E0700", "this build has no lowering")])
+    let module = prepare(module, &mut times)?;
+    let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
+    let layout = timed(&mut times, "plan", || Layout::of(&lowered.program));
+    let too_large = |bytes: u64| {
+        let (need, limit) = (bytes >> 20, options.max_memory >> 20);
+        vec![
+            Diagnostic::error_nowhere(
+                "E0704",
+                format!("the program needs {need} MiB of memory, the limit is {limit} MiB"),
+            )
+            .with_hint("raise `--max-memory`, or use a smaller model"),
+        ]
+    };
+    let layout = layout.ok_or_else(|| too_large(u64::MAX))?;
+    let bytes = layout.arena_bytes.saturating_add(layout.const_bytes);
+    if bytes > options.max_memory {
+        return Err(too_large(bytes));
+    }
+    Ok(Compiled {
+        module: Arc::new(module),
+        program: Arc::new(lowered.program),
+        layout: Arc::new(layout),
+        states: lowered.states,
+        lines: lowered.lines,
+        report: lowered.report,
+        times,
+    })
+}
+
+fn timed<T>(times: &mut Vec<PassTime>, pass: &'static str, f: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = f();
+    times.push(PassTime { pass, time: start.elapsed() });
+    result
 }

@@ -12,17 +12,19 @@ mod reduction;
 mod schedule;
 mod synapses;
 
+use crate::Errors;
 use crate::pipeline::{LineHome, Options, StateHome};
 use crate::rebuild::constants_of;
-use crate::Errors;
-use homes::{Home, Homes};
+use homes::Homes;
 use nc_ir::Diagnostic;
-use nc_ir::graph::{Class, Graph, LineId, Module, Node, Op, ValueId};
-use nc_ir::kernel::{BufId, ListId, Program};
+use nc_ir::graph::connect::SynapseTable;
+use nc_ir::graph::{Class, ConnId, Graph, LineId, Module, Node, Op, ValueId};
+use nc_ir::kernel::{BufId, Program};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
 use rustc_hash::FxHashMap;
 use schedule::{Item, Schedule};
+use std::rc::Rc;
 
 /// Part boundaries of element-wise kernels are multiples of this many elements.
 pub(crate) const ALIGN: u64 = 16;
@@ -47,11 +49,13 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
     let facts = Facts::of(module);
     let schedule = Schedule::of(&facts)?;
     let mut cx = Lowering {
-        homes: Homes::plan(&facts, &schedule),
+        homes: Homes::default(),
         facts,
         program: Program::new(module.name.clone(), options.parts.max(1)),
         options,
         const_buffers: FxHashMap::default(),
+        lists: schedule.list_of.clone(),
+        tables: FxHashMap::default(),
         report: Vec::new(),
         errors: Vec::new(),
     };
@@ -77,6 +81,8 @@ pub(crate) struct Facts<'a> {
     pub known: Vec<Option<&'a Tensor>>,
     /// The node that defines a value, by index.
     pub def: Vec<Option<usize>>,
+    /// The nodes that use a value, by index.
+    pub users: Vec<Vec<usize>>,
     /// The last node that uses a value, by index; roots count as after the last node.
     pub last_use: Vec<usize>,
     /// Values that are mostly zero at run time: products with a truth value, and states that hold such.
@@ -97,12 +103,14 @@ impl<'a> Facts<'a> {
         let graph = &module.graph;
         let mut def = vec![None; graph.values.len()];
         let mut last_use = vec![0; graph.values.len()];
+        let mut users = vec![Vec::new(); graph.values.len()];
         for (k, node) in graph.nodes.iter().enumerate() {
             for r in &node.results {
                 def[r.index()] = Some(k);
             }
             for a in &node.args {
                 last_use[a.index()] = k;
+                users[a.index()].push(k);
             }
         }
         for r in crate::rebuild::roots(module) {
@@ -117,7 +125,7 @@ impl<'a> Facts<'a> {
             }
         }
         let mut facts =
-            Facts { module, known: constants_of(graph, &module.consts), def, last_use, sparse: Vec::new() };
+            Facts { module, known: constants_of(graph, &module.consts), def, users, last_use, sparse: Vec::new() };
         facts.sparse = facts.find_sparse();
         facts
     }
@@ -191,7 +199,10 @@ impl<'a> Facts<'a> {
             for node in &graph.nodes {
                 let is = |v: &ValueId| {
                     sparse[v.index()]
-                        || matches!(self.node_of(*v).map(|n| (&n.op, self.ty(n.args[0]).dtype)), Some((Op::Cast { .. }, DType::Bool)))
+                        || matches!(
+                            self.node_of(*v).map(|n| (&n.op, self.ty(n.args[0]).dtype)),
+                            Some((Op::Cast { .. }, DType::Bool))
+                        )
                 };
                 let zero = |v: &ValueId| self.splat(*v).is_some_and(|s| s.bits() == 0);
                 let found = match &node.op {
@@ -286,6 +297,10 @@ pub(crate) struct Lowering<'a> {
     pub options: &'a Options,
     /// Constants of the model that are read as they stand.
     const_buffers: FxHashMap<ValueId, BufId>,
+    /// The schedule's list of each source.
+    pub lists: FxHashMap<Source, usize>,
+    /// Connectivities that were expanded.
+    pub tables: FxHashMap<ConnId, Rc<SynapseTable>>,
     pub report: Vec<String>,
     pub errors: Errors,
 }
@@ -350,6 +365,3 @@ pub(crate) fn unsupported(op: &Op) -> Diagnostic {
 pub(crate) fn fusible(op: &Op) -> bool {
     op.info().class == Class::Elementwise || matches!(op, Op::Iota { .. } | Op::Tick | Op::Delayed { .. })
 }
-
-#[allow(unused)]
-fn _silence(_: ListId, _: Home) {}

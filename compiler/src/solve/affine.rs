@@ -133,11 +133,8 @@ pub fn read(
         let result = node.results[0];
         if let Op::Const { id } = node.op {
             let t = rb.module.consts[id.index()].data.clone();
-            let rest = if t.dtype().is_float() {
-                Rest::Known(Num::of(&t))
-            } else {
-                Rest::Value(rb.op(node.op.clone(), &[])?)
-            };
+            let rest =
+                if t.dtype().is_float() { Rest::Known(Num::of(&t)) } else { Rest::Value(rb.op(node.op.clone(), &[])?) };
             values[result.index()] = Some(Affine { coef: vec![None; states], rest: Some(rest) });
             continue;
         }

@@ -34,7 +34,8 @@ pub fn exp_and_integral(a: &[f64], n: usize, h: f64) -> (Vec<f64>, Vec<f64>) {
     for _ in 0..squarings {
         sum = product(&sum, &sum, m);
     }
-    let block = |col: usize| (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| sum[i * m + col + j]).collect();
+    let block =
+        |col: usize| (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| sum[i * m + col + j]).collect();
     (block(0), block(n))
 }
 

@@ -100,7 +100,9 @@ impl System<'_> {
         };
         let (chosen, next) = match method {
             Method::Exact | Method::Auto => match affine(rb)? {
-                Some(system) => ("exact (matrix exponential; the system is linear)", self.exact(rb, &system, states, &ty)),
+                Some(system) => {
+                    ("exact (matrix exponential; the system is linear)", self.exact(rb, &system, states, &ty))
+                }
                 None if method == Method::Exact => {
                     return Err(Diagnostic::error_nowhere(
                         "E0701",
@@ -143,7 +145,8 @@ impl System<'_> {
         let mut p = vec![Vec::with_capacity(elements); n * n];
         let mut q = vec![Vec::with_capacity(elements); n * n];
         for e in 0..elements {
-            let a: Vec<f64> = system.iter().flat_map(|x| &x.coef).map(|c| c.as_ref().map_or(0.0, |c| c.at(e))).collect();
+            let a: Vec<f64> =
+                system.iter().flat_map(|x| &x.coef).map(|c| c.as_ref().map_or(0.0, |c| c.at(e))).collect();
             let (pe, qe) = expm::exp_and_integral(&a, n, self.h);
             for (to, x) in p.iter_mut().zip(pe).chain(q.iter_mut().zip(qe)) {
                 to.push(x);

@@ -1,0 +1,311 @@
+//! What may stand on the command line. Help, manual pages and shell completions are made from this alone.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Compiler for spiking and recurrent models.
+#[derive(Parser, Debug)]
+#[command(name = "nc", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 the model or an input is wrong, 2 the command line is wrong, \
+                        70 a fault of nc itself.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How errors, warnings and notes are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = MessageFormat::Human)]
+    pub message_format: MessageFormat,
+}
+
+/// The form of messages.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageFormat {
+    /// Text with the lines of the model.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Check a model and show what was chosen for it: solvers, shapes, memory
+    Check(CheckArgs),
+    /// Bring model files into their one shape
+    Fmt(FmtArgs),
+    /// Run a model on arrays
+    Run(Box<RunArgs>),
+    /// Compile a model into files
+    Compile(CompileArgs),
+    /// Run the tests that stand in, or beside, model files
+    Test(TestArgs),
+    /// List the targets of this build and what this machine can do
+    Targets,
+    /// Explain an error code
+    Explain {
+        /// The code, for example E0203; all codes are listed without one
+        code: Option<String>,
+    },
+    /// Write the manual page to standard output
+    Man,
+    /// Write shell completions to standard output
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Do what must not happen, to test the report of it
+    #[command(name = "internal-panic", hide = true)]
+    InternalPanic,
+}
+
+/// Which model, and with which parameters.
+#[derive(Args, Debug, Clone)]
+pub struct ModelArgs {
+    /// The model, a .nd file
+    pub model: PathBuf,
+    /// Give a parameter of the net a value; may be repeated
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    pub dims: Vec<(String, i64)>,
+    /// The net to take if the file has several; the last one that no other uses by default
+    #[arg(long, value_name = "NAME")]
+    pub net: Option<String>,
+    /// The seed of all random numbers, in place of the model's own
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Most memory to take, in bytes or with K, M, G (powers of 1024)
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size)]
+    pub max_memory: u64,
+}
+
+/// Arguments of `nc check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// Arguments of `nc fmt`.
+#[derive(Args, Debug)]
+pub struct FmtArgs {
+    /// Change nothing; exit with 1 if a file would change
+    #[arg(long)]
+    pub check: bool,
+    /// The files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// What a model can run on.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Target {
+    /// Machine code for this processor.
+    Cpu,
+    /// The reference interpreter: slow, and the meaning of a model.
+    Interp,
+    /// The interpreter of compiled kernels, to tell the lowering from the code generator.
+    #[value(hide = true)]
+    Kernels,
+}
+
+impl Target {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Cpu => "cpu",
+            Target::Interp => "interp",
+            Target::Kernels => "kernels",
+        }
+    }
+}
+
+/// Arguments of `nc run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Where to write outputs and probes, as .npz
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How many ticks to run; all of the input by default
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    pub steps: Option<u64>,
+    /// How long to run, for example 1s or 250ms
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// What to run on
+    #[arg(long, value_enum, default_value_t = Target::Cpu)]
+    pub target: Target,
+    /// Threads to use; results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
+    /// Record this value, for example P.v; may be repeated. The probes written in the model are recorded too
+    #[arg(long = "probe", value_name = "NAME")]
+    pub probes: Vec<String>,
+    /// Record no probes that are written in the model
+    #[arg(long)]
+    pub no_model_probes: bool,
+    /// Write the state at the end to this file
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Go on from the state in this file
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// Draw spikes, rates and traces into an .svg or .png file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Compress the output file
+    #[arg(long)]
+    pub compress: bool,
+    /// Show how long each pass took
+    #[arg(long)]
+    pub time_passes: bool,
+}
+
+/// A piece of a compilation that can be written out.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Emit {
+    /// The model graph as the frontend made it.
+    Graph,
+    /// The graph after differential equations were solved.
+    Solved,
+    /// The kernels.
+    Kernels,
+    /// Cranelift's intermediate representation.
+    Clif,
+    /// Machine code, disassembled.
+    Asm,
+    /// A relocatable object and a C header.
+    Obj,
+}
+
+/// Targets of `nc compile`.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompileTarget {
+    /// Machine code for this processor.
+    Cpu,
+}
+
+/// Arguments of `nc compile`.
+#[derive(Args, Debug)]
+pub struct CompileArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What to compile for
+    #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
+    pub target: CompileTarget,
+    /// The folder to write to; made if it does not exist
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// What to write; an object and its header by default
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub emit: Vec<Emit>,
+    /// Show how long each pass took
+    #[arg(long)]
+    pub time_passes: bool,
+}
+
+/// Arguments of `nc test`.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Model files, .test files, or folders that are searched for both
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Run on these targets only
+    #[arg(long = "target", value_enum, value_delimiter = ',')]
+    pub targets: Vec<Target>,
+    /// Make what comes out the expected result, after showing the difference
+    #[arg(long)]
+    pub bless: bool,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Threads to use; results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
+    /// Most memory to take, in bytes or with K, M, G (powers of 1024)
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size)]
+    pub max_memory: u64,
+}
+
+/// A length of time as written: a decimal number and the power of ten of its unit, so that no digit is lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Duration {
+    /// Seconds, for messages and estimates.
+    pub seconds: f64,
+    /// As written.
+    pub text: String,
+}
+
+/// `NAME=N`.
+fn dim(text: &str) -> Result<(String, i64), String> {
+    let (name, n) = text.split_once('=').ok_or("expected NAME=N, for example n=4000")?;
+    if name.is_empty() {
+        return Err("the name is missing before `=`".to_owned());
+    }
+    let n = n.replace('_', "").parse().map_err(|_| format!("`{n}` is not a whole number"))?;
+    Ok((name.to_owned(), n))
+}
+
+/// Bytes with an optional unit.
+fn size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (n, unit) = text.split_at(split);
+    let shift = match unit.to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("`{unit}` is not a unit of memory: K, M, G or T")),
+    };
+    let n: u64 = n.parse().map_err(|_| "expected a size such as 500M or 8G".to_owned())?;
+    n.checked_mul(1 << shift).ok_or_else(|| "that size is beyond 64 bits".to_owned())
+}
+
+/// A number with a unit of time.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (n, unit) = text.split_at(split);
+    let scale = match unit.trim() {
+        "s" => 1.0,
+        "ms" => 1e-3,
+        "us" | "µs" => 1e-6,
+        "min" => 60.0,
+        "h" => 3600.0,
+        "" => return Err("the unit is missing: write 1s or 250ms (for ticks there is --steps)".to_owned()),
+        other => return Err(format!("`{other}` is not a unit of time: us, ms, s, min or h")),
+    };
+    let n: f64 = n.parse().map_err(|_| "expected a time such as 1s or 250ms".to_owned())?;
+    Ok(Duration { seconds: n * scale, text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_durations_and_dimensions_are_read() {
+        assert_eq!(size("8G"), Ok(8 << 30));
+        assert_eq!(size("12KiB"), Ok(12 << 10));
+        assert_eq!(size("7"), Ok(7));
+        assert!(size("1X").is_err() && size("G").is_err() && size("99999999999T").is_err());
+        assert_eq!(duration("250ms").unwrap().seconds, 0.25);
+        assert!(duration("1").is_err() && duration("x s").is_err() && duration("-1s").is_err());
+        assert_eq!(dim("n=4_000"), Ok(("n".to_owned(), 4000)));
+        assert!(dim("n").is_err() && dim("=3").is_err() && dim("n=x").is_err());
+    }
+}
