@@ -2,38 +2,64 @@
 //!
 //! ```text
 //! RUSTFLAGS="-C target-cpu=native" cargo run --release -p nc-ir --example ulp -- exp tanh [--stride N] [--threads N]
+//! ... -- pow [--samples N]
 //! ```
 //!
 //! (Without hardware fused multiply-adds it is slow, and right.) The reference is the binary64 function of the platform's
 //! C library, whose own error is below 2^-28 ulp of binary32. For each function a line says how large the error is, in
 //! units in the last place of the true value, where, and for how many arguments it is above 1/2, 1 and 2. The exit
-//! status is 1 if any is above 2, or if a special value or a sign is wrong.
+//! status is 1 if any is above 2, or if a special value or a sign is wrong. For `pow`, random pairs of arguments are
+//! measured instead: of any positive base, of bases near 1, and of whole exponents, with results over the whole range.
 
 use std::process::ExitCode;
 
 use nc_ir::kernel::ScalarType;
 use nc_ir::math::{self, Block, LANES, Tape};
+use nc_ir::random;
 
 unsafe extern "C" {
     /// The error function of C99, which the standard library does not have.
     safe fn erf(x: f64) -> f64;
 }
 
-type Recorded = fn(&mut Tape, u32) -> u32;
+/// What `f(-x)` is.
+#[derive(Clone, Copy, PartialEq)]
+enum Mirror {
+    Odd,
+    Even,
+    Neither,
+}
 
-/// The functions that can be measured, with their references.
-const FUNCTIONS: &[(&str, Recorded, fn(f64) -> f64)] = &[
-    ("exp", math::exp, f64::exp),
-    ("expm1", math::expm1, f64::exp_m1),
-    ("log", math::log, f64::ln),
-    ("log1p", math::log1p, f64::ln_1p),
-    ("tanh", math::tanh, f64::tanh),
-    ("sigmoid", math::sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
-    ("softplus", math::softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
-    ("erf", math::erf, |x| erf(x)),
-    ("sin", math::sin, f64::sin),
-    ("cos", math::cos, f64::cos),
-    ("sqrt", math::sqrt, f64::sqrt),
+/// A function that can be measured.
+struct Function {
+    name: &'static str,
+    record: fn(&mut Tape, u32) -> u32,
+    reference: fn(f64) -> f64,
+    /// The reference is computed once for both signs where this allows it; the function is tested for both.
+    mirror: Mirror,
+}
+
+const fn function(
+    name: &'static str,
+    record: fn(&mut Tape, u32) -> u32,
+    reference: fn(f64) -> f64,
+    mirror: Mirror,
+) -> Function {
+    Function { name, record, reference, mirror }
+}
+
+const FUNCTIONS: &[Function] = &[
+    function("exp", math::exp, f64::exp, Mirror::Neither),
+    function("expm1", math::expm1, f64::exp_m1, Mirror::Neither),
+    function("log", math::log, f64::ln, Mirror::Neither),
+    function("log1p", math::log1p, f64::ln_1p, Mirror::Neither),
+    function("tanh", math::tanh, f64::tanh, Mirror::Odd),
+    function("sigmoid", math::sigmoid, |x| 1.0 / (1.0 + (-x).exp()), Mirror::Neither),
+    function("softplus", math::softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), Mirror::Neither),
+    function("erf", math::erf, |x| erf(x), Mirror::Odd),
+    function("sin", math::sin, f64::sin, Mirror::Odd),
+    function("cos", math::cos, f64::cos, Mirror::Even),
+    function("sqrt", math::sqrt, f64::sqrt, Mirror::Neither),
 ];
 
 /// What was found over some arguments.
@@ -91,28 +117,35 @@ impl Found {
     }
 }
 
-/// Every `stride`-th pattern from `first` on.
-fn measure(f: Recorded, reference: fn(f64) -> f64, first: u64, stride: u64) -> Found {
+/// Every `stride`-th pattern from `first` on (with a mirror: of the patterns without a sign, and each with it).
+fn measure(f: &Function, first: u64, stride: u64) -> Found {
     let mut tape = Tape::new();
     let x = tape.input(ScalarType::F32);
-    let y = f(&mut tape, x);
+    let y = (f.record)(&mut tape, x);
     let mut found = Found::default();
     let Ok(mut block) = Block::new(&tape) else {
         found.wrong = 1;
         return found;
     };
+    let end = if f.mirror == Mirror::Neither { 1u64 << 32 } else { 1 << 31 };
     let mut next = first;
-    while next < 1 << 32 {
-        for (i, lane) in block.lanes(x).iter_mut().enumerate() {
-            // Past the end the last pattern is repeated.
-            *lane = (next + i as u64 * stride).min(u64::from(u32::MAX)) as u32;
-        }
+    while next < end {
+        // Past the end the last pattern is repeated, and not counted.
+        let xs: [u32; LANES] = std::array::from_fn(|i| (next + i as u64 * stride).min(end - 1) as u32);
+        let count = (end - next).div_ceil(stride).min(LANES as u64) as usize;
+        *block.lanes(x) = xs;
         block.run();
-        let results = *block.lanes(y);
-        for (i, (bits, got)) in block.lanes(x).iter().zip(results).enumerate() {
-            if next + i as u64 * stride < 1 << 32 {
-                let x = f32::from_bits(*bits);
-                found.note(x, f32::from_bits(got), reference(f64::from(x)));
+        let wants = xs.map(|x| (f.reference)(f64::from(f32::from_bits(x))));
+        for ((x, y), want) in xs.iter().zip(block.lanes(y)).zip(wants).take(count) {
+            found.note(f32::from_bits(*x), f32::from_bits(*y), want);
+        }
+        if f.mirror != Mirror::Neither {
+            let xs = xs.map(|x| x | 1 << 31);
+            *block.lanes(x) = xs;
+            block.run();
+            for ((x, y), want) in xs.iter().zip(block.lanes(y)).zip(wants).take(count) {
+                let want = if f.mirror == Mirror::Odd { -want } else { want };
+                found.note(f32::from_bits(*x), f32::from_bits(*y), want);
             }
         }
         next += LANES as u64 * stride;
@@ -120,14 +153,46 @@ fn measure(f: Recorded, reference: fn(f64) -> f64, first: u64, stride: u64) -> F
     found
 }
 
+/// `pow` over pairs of arguments, every `step`-th from `first` on; the place of the worst is that of the base.
+fn measure_pow(samples: u64, first: u64, step: u64) -> Found {
+    let mut tape = Tape::new();
+    let (x, y) = (tape.input(ScalarType::F32), tape.input(ScalarType::F32));
+    let z = math::pow(&mut tape, x, y);
+    let mut found = Found::default();
+    let Ok(mut block) = Block::new(&tape) else {
+        found.wrong = 1;
+        return found;
+    };
+    for n in (first..samples.div_ceil(LANES as u64)).step_by(step as usize) {
+        let pairs: [(f32, f32); LANES] = std::array::from_fn(|i| {
+            let [a, b, c, _] = random::words_at(1, n, i as u64, 0);
+            let base = match c & 3 {
+                0 => 1.0 + a as i32 as f32 * (-32.0 - (c >> 27) as f32 * 0.75).exp2(),
+                1 => (a >> 8) as f32 * (-20f32).exp2(),
+                _ => f32::from_bits(a & 0x7fff_ffff),
+            };
+            let exponent = (random::uniform01(b) * 281.0 - 151.5) / base.log2();
+            if c & 4 == 0 { (base, exponent) } else { (if c & 8 == 0 { base } else { -base }, exponent.round()) }
+        });
+        *block.lanes(x) = pairs.map(|p| p.0.to_bits());
+        *block.lanes(y) = pairs.map(|p| p.1.to_bits());
+        block.run();
+        for ((x, y), got) in pairs.into_iter().zip(*block.lanes(z)) {
+            found.note(x, f32::from_bits(got), f64::from(x).powf(f64::from(y)));
+        }
+    }
+    found
+}
+
 fn main() -> ExitCode {
-    let (mut names, mut stride, mut threads) = (Vec::new(), 1u64, 2u64);
+    let (mut names, mut stride, mut threads, mut samples) = (Vec::new(), 1u64, 2u64, 1u64 << 26);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
         match arg.as_str() {
-            "--stride" | "--threads" => match number() {
+            "--stride" | "--threads" | "--samples" => match number() {
                 Some(n) if arg == "--stride" => stride = n,
+                Some(n) if arg == "--samples" => samples = n,
                 Some(n) => threads = n,
                 None => {
                     eprintln!("{arg} needs a positive number");
@@ -138,22 +203,29 @@ fn main() -> ExitCode {
         }
     }
     if names.is_empty() {
-        names = FUNCTIONS.iter().map(|f| f.0.to_string()).collect();
+        names = FUNCTIONS.iter().map(|f| f.name.to_string()).collect();
     }
     let mut fine = true;
     for name in &names {
-        let Some(&(_, f, reference)) = FUNCTIONS.iter().find(|f| f.0 == name) else {
-            let known: Vec<_> = FUNCTIONS.iter().map(|f| f.0).collect();
-            eprintln!("no function {name}; there are {}", known.join(", "));
+        let f = FUNCTIONS.iter().find(|f| f.name == name);
+        if f.is_none() && name != "pow" {
+            let known: Vec<_> = FUNCTIONS.iter().map(|f| f.name).collect();
+            eprintln!("no function {name}; there are {}, pow", known.join(", "));
             return ExitCode::FAILURE;
-        };
+        }
         let mut tape = Tape::new();
         let x = tape.input(ScalarType::F32);
-        f(&mut tape, x);
+        match f {
+            Some(f) => (f.record)(&mut tape, x),
+            None => math::pow(&mut tape, x, x),
+        };
         let mut found = Found::default();
         std::thread::scope(|s| {
-            let workers: Vec<_> =
-                (0..threads).map(|i| s.spawn(move || measure(f, reference, i * stride, stride * threads))).collect();
+            let work = move |i: u64| match f {
+                Some(f) => measure(f, i * stride, stride * threads),
+                None => measure_pow(samples, i, threads),
+            };
+            let workers: Vec<_> = (0..threads).map(|i| s.spawn(move || work(i))).collect();
             for w in workers {
                 match w.join() {
                     Ok(part) => found.merge(part),

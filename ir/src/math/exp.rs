@@ -120,7 +120,7 @@ pub fn expm1<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
 
 /// The hyperbolic tangent.
 ///
-/// With `w = exp(2 |x|) - 1` it is `1 - 2 / (w + 2)`, and `w/2 - (w^2/2) / (w + 2)` where that is below 1/2.
+/// With `w = exp(2 |x|) - 1` it is `1 - 2 / (w + 2)`, and `w/2 - w/2 (w / (w + 2))` where that is below 1/2.
 pub fn tanh<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let b = &mut Build::new(e, x);
     let sign = b.sign_bit(x);
@@ -136,11 +136,11 @@ pub fn tanh<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let d = b.add(w, two);
     let low = b.lt(w, two);
     let h = b.mul(w, half);
-    let hw = b.mul(h, w);
     let base = b.select(low, h, one);
-    let num = b.select(low, hw, two);
-    let q = b.div(num, d);
-    let y = b.sub(base, q);
+    let num = b.select(low, w, two);
+    let u = b.div(num, d);
+    let u = b.neg(u);
+    let y = b.fma(u, base, base);
     let bits = b.bits(y);
     let bits = b.or(bits, sign);
     b.float(bits)
