@@ -394,40 +394,77 @@ impl Layout<'_> {
     }
 }
 
-/// Finds the documentation comments and what they belong to.
+/// Finds the documentation comments and what they belong to: the item after them or, at the end of a line, the innermost
+/// item that has begun and whose block is not behind. Where an item takes several lines makes no difference.
 fn collect_docs(src: &str, raw: &[Token]) -> FxHashMap<usize, String> {
     let mut docs: FxHashMap<usize, String> = FxHashMap::default();
     let mut pending = String::new();
-    let mut line_start: Option<usize> = None;
+    let mut own_line = true;
+    let mut brackets = 0usize;
+    // For each open brace, where the item that is being read began.
+    let mut items: Vec<Option<usize>> = vec![None];
+    let mut last = Kind::Sep;
+    // An item ends at a line end, but a comment on its last line still belongs to it.
+    let mut ended = false;
     for token in raw {
         match token.kind {
             Kind::Newline => {
-                line_start = None;
+                own_line = true;
+                ended |= brackets == 0 && last.can_end_item();
                 if token.text(src).bytes().filter(|b| *b == b'\n').count() > 1 {
                     pending.clear();
                 }
+                continue;
             }
-            Kind::Comment => pending.clear(),
+            Kind::Comment => {
+                pending.clear();
+                continue;
+            }
             Kind::Doc => {
                 let text = token.text(src).trim_start_matches('#').trim();
-                let target = match line_start {
-                    Some(start) => docs.entry(start).or_default(),
-                    None => &mut pending,
+                let item = items.iter().rev().find_map(|i| *i);
+                let target = match item {
+                    Some(start) if !own_line => docs.entry(start).or_default(),
+                    _ if own_line => &mut pending,
+                    _ => continue,
                 };
                 if !target.is_empty() {
                     target.push('\n');
                 }
                 target.push_str(text);
+                continue;
             }
-            _ => {
-                if line_start.is_none() {
-                    line_start = Some(token.start as usize);
-                    if !pending.is_empty() {
-                        docs.insert(token.start as usize, std::mem::take(&mut pending));
+            Kind::Semi => ended = true,
+            Kind::RBrace => {
+                if items.len() > 1 {
+                    items.pop();
+                }
+                (brackets, ended) = (0, false);
+            }
+            kind => {
+                let start = token.start as usize;
+                if let Some(item) = items.last_mut()
+                    && (item.is_none() || std::mem::take(&mut ended))
+                {
+                    *item = Some(start);
+                }
+                if own_line && !pending.is_empty() {
+                    docs.insert(start, std::mem::take(&mut pending));
+                }
+                match kind {
+                    Kind::LBrace => {
+                        items.push(None);
+                        (brackets, ended) = (0, false);
                     }
+                    Kind::LParen | Kind::LBrack => brackets += 1,
+                    Kind::RParen | Kind::RBrack => brackets = brackets.saturating_sub(1),
+                    _ => {}
                 }
             }
         }
+        pending.clear();
+        own_line = false;
+        last = token.kind;
     }
     docs
 }
