@@ -87,12 +87,17 @@ impl Layout {
     /// The constant pool's bytes.
     pub fn const_pool(&self, program: &Program) -> Vec<u8> {
         let mut pool = vec![0u8; self.const_bytes as usize];
+        self.fill_consts(program, &mut pool);
+        pool
+    }
+
+    /// Writes the constants into a pool of [`Layout::const_bytes`].
+    pub fn fill_consts(&self, program: &Program, pool: &mut [u8]) {
         for (b, place) in program.buffers.iter().zip(&self.buffers) {
             if let (Role::Const(t), Place::Consts(at)) = (&b.role, place) {
                 fill(&mut pool[*at as usize..], b.elem, b.len, t.bytes());
             }
         }
-        pool
     }
 
     /// Writes the state before the first tick into an arena of [`Layout::arena_bytes`]; lists become empty.

@@ -1,0 +1,117 @@
+//! The machine for compiled code.
+
+use super::frames::Frames;
+use super::image::{Host, Image};
+use super::machine::{Face, Machine, Saved};
+use super::state;
+use super::team::Team;
+use nc_ir::diag::Diagnostic;
+use nc_ir::kernel::abi::RunContext;
+use std::sync::Arc;
+
+/// One sample of a compiled model: its arena, and the threads that work on it.
+pub struct Session {
+    pub(super) image: Arc<Image>,
+    pub(super) arena: Frames,
+    pub(super) tick: u64,
+    team: Option<Team>,
+}
+
+impl Session {
+    /// A session before its first tick, with a thread for each part of the program but the first, which the caller's
+    /// thread runs.
+    ///
+    /// # Errors
+    /// E0650, E0652.
+    pub fn new(image: Arc<Image>) -> Result<Session, Diagnostic> {
+        let arena = Frames::zeros(image.layout.arena_bytes, "state")?;
+        let team = if image.parts() > 1 { Some(Team::start(image.parts())?) } else { None };
+        let mut session = Session { image, arena, tick: 0, team };
+        session.reset();
+        Ok(session)
+    }
+}
+
+impl Machine for Session {
+    fn face(&self) -> &Face {
+        &self.image.face
+    }
+
+    fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    fn reset(&mut self) {
+        self.image.layout.reset(&self.image.program, self.arena.bytes_mut());
+        self.tick = 0;
+    }
+
+    fn run(&mut self, ticks: u64, inputs: &[Frames], results: &mut [Frames]) -> Result<(), Diagnostic> {
+        let image = self.image.clone();
+        let face = &image.face;
+        if inputs.len() != face.inputs.len() || results.len() != face.outputs.len() + face.probes.len() {
+            return Err(Diagnostic::error_nowhere("E0653", "another number of arrays than the model has"));
+        }
+        for (port, frames) in face.inputs.iter().zip(inputs) {
+            if port.frame_bytes().checked_mul(ticks) != Some(frames.bytes().len() as u64) {
+                let text = format!("{:?} has not the frames of {ticks} ticks", port.name);
+                return Err(Diagnostic::error_nowhere("E0653", text));
+            }
+        }
+        for (port, frames) in face.results().zip(results.iter_mut()) {
+            let bytes = port.frame_bytes().saturating_mul(port.frames_in(self.tick, ticks));
+            frames.set_zeros(bytes, &port.name)?;
+        }
+        if ticks == 0 {
+            return Ok(());
+        }
+        let host: Vec<*mut u8> = (image.host.iter())
+            .map(|h| match h {
+                Host::Input(k) => inputs[*k].as_ptr().cast_mut(),
+                Host::Result(k) => results[*k].as_mut_ptr(),
+            })
+            .collect();
+        let context = RunContext {
+            arena: self.arena.as_mut_ptr(),
+            consts: image.consts.as_ptr(),
+            host: host.as_ptr(),
+            first_tick: self.tick,
+            ticks,
+            barrier: None,
+            barrier_arg: std::ptr::null_mut(),
+            data: image.code.data(),
+        };
+        let entry = image.code.entry();
+        match &mut self.team {
+            // SAFETY: the code was made for this program and layout; arena, constants and host arrays have the sizes of
+            // the layout and of `ticks` frames (checked above), with slack behind them, and outlive the call.
+            Some(team) => unsafe { team.run(entry, context) },
+            // SAFETY: as above, with one part.
+            None => unsafe { entry(&raw const context, 0) },
+        }
+        if let Some(fault) = image.code.take_fault() {
+            return Err(Diagnostic::error_nowhere("E0654", format!("the program broke its word: {fault}")));
+        }
+        self.tick += ticks;
+        Ok(())
+    }
+
+    fn export(&self) -> Result<Saved, Diagnostic> {
+        Ok(state::export(self))
+    }
+
+    fn import(&mut self, saved: &Saved) -> Result<(), Diagnostic> {
+        self.reset();
+        state::import(self, saved)?;
+        self.tick = saved.tick;
+        Ok(())
+    }
+
+    fn fork_bytes(&self) -> u64 {
+        self.image.layout.arena_bytes
+    }
+
+    fn fork(&self) -> Result<Box<dyn Machine>, Diagnostic> {
+        Ok(Box::new(Session::new(self.image.clone())?))
+    }
+}
