@@ -1,7 +1,9 @@
 //! The two floors of `nc`'s intermediate representation and what they mean.
 
+pub mod codes;
 pub mod diag;
 pub mod graph;
+pub mod interp;
 pub mod kernel;
 pub mod math;
 pub mod random;

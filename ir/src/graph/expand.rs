@@ -5,11 +5,11 @@
 //! a narrow type is done in the register type and then brought back by [`narrow`]: integers wrap to their width, halves
 //! round to nearest even.
 
-use super::{Constant, Graph, Op};
+use super::{Constant, Distribution, Graph, Op};
 use crate::kernel::{Emit, Scalar, ScalarOp, ScalarType, loaded_type};
-use crate::math;
 use crate::tensor::Tensor;
 use crate::types::DType;
+use crate::{math, random};
 
 /// Writes one element-wise op.
 ///
@@ -79,9 +79,12 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         }
         Op::Select => x.e.op(ScalarOp::Select, args),
         Op::Cast { to } => cast(x.e, args[0], dtype, *to),
+        Op::Random { law, stream } => match law {
+            Distribution::Uniform => random::uniform(x.e, *stream, args[0], args[1]),
+            Distribution::Normal => random::normal(x.e, *stream, args[0], args[1]),
+        },
         Op::Const { .. }
         | Op::Tick
-        | Op::Random { .. }
         | Op::Iota { .. }
         | Op::Delayed { .. }
         | Op::Broadcast { .. }

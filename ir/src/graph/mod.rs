@@ -5,6 +5,7 @@
 //! ([`text`]) reads back to an equal module; [`verify`] checks the numbered constraints.
 
 pub mod attr;
+mod bind;
 pub mod connect;
 pub mod expand;
 mod infer;
