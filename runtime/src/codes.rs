@@ -175,3 +175,17 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The checkpoint declares more data, entries or dimensions than the limit allows. Nothing was allocated.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::CODES;
+
+    #[test]
+    fn codes_are_sorted_unique_and_have_pages() {
+        assert!(CODES.windows(2).all(|w| w[0].0 < w[1].0));
+        for (code, title, page) in CODES {
+            assert!(code.len() == 5 && code.starts_with("E06"), "{code}");
+            assert!(!title.is_empty() && page.ends_with('.'), "{code}");
+        }
+    }
+}
