@@ -36,9 +36,26 @@ pub fn format(src: &str) -> Result<String, Vec<Diagnostic>> {
             return Ok(join(&lines));
         }
         for at in wide {
-            if let Some(flag) = open.get_mut(at) {
-                *flag = true;
+            open_at(at, &parsed.tokens, &mut open);
+        }
+    }
+}
+
+/// Sets the flag of a `;`, or of a `{` and each `;` directly in its block.
+fn open_at(at: usize, tokens: &[Token], open: &mut [bool]) {
+    let mut depth = 0usize;
+    for (token, flag) in tokens.iter().zip(open).skip(at) {
+        match token.kind {
+            Kind::LBrace => {
+                *flag |= depth == 0;
+                depth += 1;
             }
+            Kind::RBrace => depth = depth.saturating_sub(1),
+            Kind::Semi => *flag |= depth <= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return;
         }
     }
 }
@@ -167,7 +184,9 @@ impl<'a> Writer<'a> {
     /// True if the item before a line end goes on after it.
     fn continues(&self) -> bool {
         self.in_bracket()
-            || !(self.previous.can_end_item() || matches!(self.previous, Kind::Sep | Kind::LBrace) || self.semicolon.is_some())
+            || !(self.previous.can_end_item()
+                || matches!(self.previous, Kind::Sep | Kind::LBrace)
+                || self.semicolon.is_some())
     }
 
     /// The indentation of the next line.
@@ -212,6 +231,8 @@ impl<'a> Writer<'a> {
             let outer = self.stack.iter().rev().nth(1).map_or(0, |f| f.inside);
             self.newlines = 0;
             self.break_line(outer, false);
+        } else if kind == Kind::RBrace {
+            // A block on one line, or an empty one.
         } else if self.must_break || self.newlines > 0 || line_has_comment {
             let indent = match kind {
                 Kind::RParen | Kind::RBrack => self.stack.last().map_or(0, |f| f.inside.saturating_sub(1)),
@@ -222,9 +243,7 @@ impl<'a> Writer<'a> {
             if !self.continues() {
                 self.end_of_type();
             }
-        } else if let Some(semi) = self.semicolon
-            && kind != Kind::RBrace
-        {
+        } else if let Some(semi) = self.semicolon {
             self.line.code.push(';');
             // Inside a one-line block, it is the block that would be opened.
             if self.stack.last().is_some_and(|f| f.open) {

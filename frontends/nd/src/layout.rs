@@ -270,6 +270,16 @@ impl Layout<'_> {
         }
         if declares {
             self.close_braces(start);
+        } else if self.in_inner_block() && !matches!(next.kind, Kind::Let | Kind::Emit) && next.kind.starts_item() {
+            // Blocks inside a body hold no items, unless a keyword is used as a key.
+            if after.is_some_and(|t| !matches!(t.kind, Kind::Assign | Kind::Dot))
+                && let Some(open) = self.stack.last().map(|o| o.start)
+            {
+                self.unclosed(Kind::LBrace, open, start);
+                self.pop();
+                let place = self.end_of_last();
+                self.emit(place, Kind::RBrace, place);
+            }
         }
         if !self.last().can_end_item() {
             // An item that stops short ends before a line that can only begin another.
@@ -301,23 +311,47 @@ impl Layout<'_> {
         if next.starts_item() {
             return after.is_none_or(|t| !matches!(t.kind, Kind::Assign | Kind::Comma | Kind::RParen | Kind::RBrack));
         }
-        // In brackets, `name =` after a comma is an argument; after an operand it is not.
-        if next != Kind::Ident || (is_bracket(self.top()) && !self.last().can_end_item()) {
+        // In brackets, `name =` after a comma is an argument; after an operand it is not. Outside, nothing is set inside
+        // an expression; `*`, `/` and `:` may also stand in a type, which `=` can follow.
+        use Kind::*;
+        let last = self.last();
+        let in_expression = matches!(
+            last,
+            Assign
+                | PlusAssign
+                | MinusAssign
+                | StarAssign
+                | Drive
+                | Plus
+                | Minus
+                | Percent
+                | Lt
+                | Le
+                | Gt
+                | Ge
+                | EqEq
+                | Ne
+        );
+        if next != Ident || (if is_bracket(self.top()) { !last.can_end_item() } else { !in_expression }) {
             return false;
         }
         let mut ahead = self.ahead(at).skip(1);
         loop {
             match ahead.next().map(|t| t.kind) {
-                Some(Kind::Dot) => {
+                Some(Dot) => {
                     ahead.next();
                 }
                 Some(k) => {
-                    use Kind::*;
                     return matches!(k, Assign | Prime | Drive | PlusAssign | MinusAssign | StarAssign);
                 }
                 None => return false,
             }
         }
+    }
+
+    /// True directly inside a block of an item of a body.
+    fn in_inner_block(&self) -> bool {
+        self.top() == Kind::LBrace && self.stack.iter().filter(|o| o.kind == Kind::LBrace).nth(1).is_some()
     }
 
     fn unclosed(&mut self, kind: Kind, start: usize, place: usize) {

@@ -60,6 +60,36 @@ pub fn parse(src: &str, file: u32) -> Parsed {
     Parsed { file: tree, tokens, diagnostics: sink.finish() }
 }
 
+/// The keywords that begin a declaration, an item or a statement.
+const LEADERS: [&str; 26] = [
+    "import",
+    "const",
+    "fn",
+    "neuron",
+    "synapse",
+    "net",
+    "target",
+    "param",
+    "state",
+    "input",
+    "output",
+    "on",
+    "let",
+    "next",
+    "threshold",
+    "reset",
+    "refractory",
+    "solve",
+    "pop",
+    "sub",
+    "connect",
+    "file",
+    "probe",
+    "clock",
+    "seed",
+    "emit",
+];
+
 /// Puts what the parser did not expect into words.
 struct Words<'a> {
     src: &'a str,
@@ -71,7 +101,9 @@ impl Words<'_> {
     fn report(&self, errors: Vec<ParseError<usize, Kind, ()>>, sink: &mut Sink) {
         for error in errors {
             let (start, kind, end, expected) = match error {
-                ParseError::UnrecognizedToken { token: (start, kind, end), expected } => (start, Some(kind), end, expected),
+                ParseError::UnrecognizedToken { token: (start, kind, end), expected } => {
+                    (start, Some(kind), end, expected)
+                }
                 ParseError::ExtraToken { token: (start, kind, end) } => (start, Some(kind), end, Vec::new()),
                 ParseError::UnrecognizedEof { location, expected } => (location, None, location, expected),
                 ParseError::InvalidToken { location } => (location, None, location, Vec::new()),
@@ -125,7 +157,11 @@ impl Words<'_> {
         let wanted = expected.text();
         let label = if wanted.is_empty() { String::new() } else { format!("{wanted} expected here") };
         let plain = |message: String| Diagnostic::error("E0101", span, message).labelled(label.clone());
-        let message = if wanted.is_empty() { format!("{found} is unexpected") } else { format!("expected {wanted}, found {found}") };
+        let message = if wanted.is_empty() {
+            format!("{found} is unexpected")
+        } else {
+            format!("expected {wanted}, found {found}")
+        };
         let Some(kind) = kind else { return plain(message) };
         match kind {
             Kind::EqEq if expected.has("=") => {
@@ -164,13 +200,14 @@ impl Words<'_> {
         let is = |n: usize, k: Kind| back(n).is_some_and(|t| t.1 == k);
         let text = |n: usize| back(n).and_then(|t| self.src.get(t.0..t.2)).unwrap_or("");
         // A misspelt keyword: the first word of an item, followed by what cannot follow a name.
+        if kind == Kind::Ident && (expected.has("neuron") || expected.has("param")) {
+            return nearest(self.word(at), LEADERS).map(|k| format!("did you mean `{k}`?"));
+        }
         if is(1, Kind::Ident) && back(2).is_none_or(|t| matches!(t.1, Kind::Sep | Kind::LBrace)) {
-            let keywords = [
-                "import", "const", "fn", "neuron", "synapse", "net", "param", "state", "input", "output", "on", "emit",
-                "let", "next", "threshold", "reset", "refractory", "solve", "pop", "sub", "connect", "file", "probe",
-                "clock", "seed", "target",
-            ];
-            return nearest(text(1), keywords).map(|k| format!("did you mean `{k}`?"));
+            return nearest(text(1), LEADERS).map(|k| format!("did you mean `{k}`?"));
+        }
+        if matches!(kind, Kind::Lt | Kind::Le | Kind::Gt | Kind::Ge | Kind::EqEq | Kind::Ne) && expected.has("and") {
+            return Some("comparisons do not chain: write `a < b and b < c`".into());
         }
         if expected.has("{") && kind == Kind::Sep {
             return Some("a block begins with `{` on the same line".into());
@@ -186,9 +223,12 @@ impl Words<'_> {
         // A whole value came before.
         let number = |n: usize| is(n, Kind::Int) || is(n, Kind::Float);
         match kind {
-            Kind::Ident if is(1, Kind::Ident) && number(2) => {
-                Some(format!("a compound quantity is arithmetic, as in `5 mV / 1 ms`: write `{} {} * 1 {}`", text(2), text(1), self.word(at)))
-            }
+            Kind::Ident if is(1, Kind::Ident) && number(2) => Some(format!(
+                "a compound quantity is arithmetic, as in `5 mV / 1 ms`: write `{} {} * 1 {}`",
+                text(2),
+                text(1),
+                self.word(at)
+            )),
             Kind::Ident | Kind::Int | Kind::Float | Kind::Str | Kind::True | Kind::False => {
                 Some("two values need an operator between them; multiplication is written `*`".into())
             }

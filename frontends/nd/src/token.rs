@@ -373,7 +373,14 @@ pub(crate) fn tokenize(src: &str, sink: &mut Sink) -> Vec<Token> {
         }
         if out.len() == MAX_TOKENS {
             let message = format!("the file has more than {MAX_TOKENS} words and signs");
-            sink.fatal("E0006", span.start, span.end, message, "", "keep large tables in a `.npz` or `.safetensors` file");
+            sink.fatal(
+                "E0006",
+                span.start,
+                span.end,
+                message,
+                "",
+                "keep large tables in a `.npz` or `.safetensors` file",
+            );
             return Vec::new();
         }
         out.push(Token { kind, start, end });
@@ -404,9 +411,12 @@ fn complain(src: &str, token: Token, sink: &mut Sink) {
             };
             ("E0001", format!("`{shown}` means nothing here"), "not part of the language", hint.into())
         }
-        Kind::OpenStr => {
-            ("E0002", "this string has no closing quote".into(), "opened here", "a string ends on the line it begins".into())
-        }
+        Kind::OpenStr => (
+            "E0002",
+            "this string has no closing quote".into(),
+            "opened here",
+            "a string ends on the line it begins".into(),
+        ),
         Kind::Str => return escapes(src, token, sink),
         Kind::BadNumber => {
             let hint = if text.contains('_') {
@@ -471,4 +481,3 @@ pub(crate) fn unescape(literal: &str) -> String {
     }
     out
 }
-

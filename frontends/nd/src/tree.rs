@@ -45,7 +45,12 @@ pub(crate) struct Builder<'s> {
 }
 
 impl<'s> Builder<'s> {
-    pub(crate) fn new(src: &'s str, docs: FxHashMap<usize, String>, sink: &'s mut Sink, stop: &'s Cell<bool>) -> Builder<'s> {
+    pub(crate) fn new(
+        src: &'s str,
+        docs: FxHashMap<usize, String>,
+        sink: &'s mut Sink,
+        stop: &'s Cell<bool>,
+    ) -> Builder<'s> {
         Builder { src, docs, sink, refused: None, stop, errors: Vec::new() }
     }
 

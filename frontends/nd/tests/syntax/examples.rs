@@ -29,7 +29,8 @@ fn formatted_examples_do_not_change() {
     // These two are written as the formatter writes them, but for alignment of `=` and of comments.
     for src in [EXAMPLES[2], EXAMPLES[4]] {
         let once = format(src).expect("no syntax errors");
-        let bare = |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        let bare =
+            |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
         assert_eq!(bare(src), bare(&once));
     }
 }

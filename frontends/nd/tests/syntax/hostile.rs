@@ -57,7 +57,8 @@ fn sizes_are_bounded() {
 
 #[test]
 fn errors_are_counted_up_to_a_limit() {
-    for line in ["import\n", "const x = $\n", "const x = 1 2\n", ")\n", "}\n", "\"\n", "const x = (\n", "neuron A {\n"] {
+    for line in ["import\n", "const x = $\n", "const x = 1 2\n", ")\n", "}\n", "\"\n", "const x = (\n", "neuron A {\n"]
+    {
         let codes = codes(&line.repeat(5000));
         assert!(codes.len() <= MAX_ERRORS + 1, "{line}: {}", codes.len());
         if codes.len() > MAX_ERRORS {

@@ -9,12 +9,92 @@ use proptest::prelude::*;
 const S: Span = Span { start: 0, end: 0, file: 0 };
 
 const WORDS: &[&str] = &[
-    "import", "const", "fn", "neuron", "synapse", "net", "param", "state", "input", "output", "on", "emit", "let",
-    "next", "threshold", "reset", "refractory", "hold", "solve", "pop", "sub", "connect", "file", "probe", "every",
-    "clock", "seed", "target", "if", "then", "else", "and", "or", "not", "true", "false", "x", "v", "mV", "µm", "1",
-    "2.5", "1e-3", "1_0", ".5", "\"s\"", "\"", "(", ")", "[", "]", "{", "}", ",", ":", ".", "'", "@", "=", "+=", "-=",
-    "*=", "<-", "->", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/", "%", "^", ";", "\n", "\n\n", "# c\n",
-    "## d\n", "//", "&&", "!", "$", "é",
+    "import",
+    "const",
+    "fn",
+    "neuron",
+    "synapse",
+    "net",
+    "param",
+    "state",
+    "input",
+    "output",
+    "on",
+    "emit",
+    "let",
+    "next",
+    "threshold",
+    "reset",
+    "refractory",
+    "hold",
+    "solve",
+    "pop",
+    "sub",
+    "connect",
+    "file",
+    "probe",
+    "every",
+    "clock",
+    "seed",
+    "target",
+    "if",
+    "then",
+    "else",
+    "and",
+    "or",
+    "not",
+    "true",
+    "false",
+    "x",
+    "v",
+    "mV",
+    "µm",
+    "1",
+    "2.5",
+    "1e-3",
+    "1_0",
+    ".5",
+    "\"s\"",
+    "\"",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    ".",
+    "'",
+    "@",
+    "=",
+    "+=",
+    "-=",
+    "*=",
+    "<-",
+    "->",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "==",
+    "!=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "^",
+    ";",
+    "\n",
+    "\n\n",
+    "# c\n",
+    "## d\n",
+    "//",
+    "&&",
+    "!",
+    "$",
+    "é",
 ];
 
 fn survives(src: &str) -> Result<(), TestCaseError> {
@@ -38,11 +118,17 @@ fn survives(src: &str) -> Result<(), TestCaseError> {
 }
 
 fn ident() -> impl Strategy<Value = Ident> + Clone {
-    "[a-zµ_][a-zA-Z0-9_]{0,5}".prop_filter("a keyword", |n| !WORDS[..36].contains(&n.as_str())).prop_map(|n| Ident::new(n, S))
+    "[a-zµ_][a-zA-Z0-9_]{0,5}"
+        .prop_filter("a keyword", |n| !WORDS[..36].contains(&n.as_str()))
+        .prop_map(|n| Ident::new(n, S))
 }
 
 fn number() -> impl Strategy<Value = Number> + Clone {
-    prop_oneof![(0..=i64::MAX).prop_map(Number::Int), (0..100i64).prop_map(Number::Int), float().prop_map(Number::Float)]
+    prop_oneof![
+        (0..=i64::MAX).prop_map(Number::Int),
+        (0..100i64).prop_map(Number::Int),
+        float().prop_map(Number::Float)
+    ]
 }
 
 fn float() -> impl Strategy<Value = f64> + Clone {
@@ -158,21 +244,27 @@ fn item() -> BoxedStrategy<Item> {
         (ident(), ty()).prop_map(|(name, ty)| ItemKind::Input { name, ty }),
         (ident(), of(ty()), expr()).prop_map(|(name, ty, value)| ItemKind::Output { name, ty, value }),
         (vec(ident(), 1..3), expr()).prop_map(|(names, value)| ItemKind::Let { names, value }),
-        (ident(), "[a-z. ]{0,8}")
-            .prop_map(|(name, value)| ItemKind::File { name, path: StrLit { value, span: S } }),
+        (ident(), "[a-z. ]{0,8}").prop_map(|(name, value)| ItemKind::File { name, path: StrLit { value, span: S } }),
         (ident(), expr()).prop_map(|(name, value)| ItemKind::Ode { name, value }),
         (ident(), expr()).prop_map(|(name, value)| ItemKind::Next { name, value }),
-        (ident(), of(field(false)), actions())
-            .prop_map(|(port, payload, body)| ItemKind::On { port, payload, body }),
+        (ident(), of(field(false)), actions()).prop_map(|(port, payload, body)| ItemKind::On { port, payload, body }),
         expr().prop_map(ItemKind::Threshold),
         actions().prop_map(ItemKind::Reset),
         (expr(), vec(ident(), 0..3)).prop_map(|(duration, hold)| ItemKind::Refractory { duration, hold }),
         call().prop_map(ItemKind::Solve),
-        (ident(), ident(), vec(expr(), 0..3), entries())
-            .prop_map(|(name, model, shape, entries)| ItemKind::Pop { name, model, shape, entries }),
+        (ident(), ident(), vec(expr(), 0..3), entries()).prop_map(|(name, model, shape, entries)| ItemKind::Pop {
+            name,
+            model,
+            shape,
+            entries
+        }),
         (ident(), call(), entries()).prop_map(|(name, net, entries)| ItemKind::Sub { name, net, entries }),
-        (of(ident()), postfix(), postfix(), entries())
-            .prop_map(|(name, pre, post, entries)| ItemKind::Connect { name, pre, post, entries }),
+        (of(ident()), postfix(), postfix(), entries()).prop_map(|(name, pre, post, entries)| ItemKind::Connect {
+            name,
+            pre,
+            post,
+            entries
+        }),
         (path(), expr()).prop_map(|(port, value)| ItemKind::Drive { port, value }),
         (postfix(), of(expr())).prop_map(|(what, every)| ItemKind::Probe { what, every }),
         expr().prop_map(ItemKind::Clock),
@@ -194,8 +286,11 @@ fn file() -> impl Strategy<Value = File> {
             .prop_map(|(name, params, ret, body)| TopKind::Fn(Function { name, params, ret, body })),
         body().prop_map(TopKind::Neuron),
         body().prop_map(TopKind::Synapse),
-        (ident(), vec(field(true), 0..3), vec(item(), 0..4))
-            .prop_map(|(name, params, items)| TopKind::Net(Net { name, params, items })),
+        (ident(), vec(field(true), 0..3), vec(item(), 0..4)).prop_map(|(name, params, items)| TopKind::Net(Net {
+            name,
+            params,
+            items
+        })),
         (ident(), entries()).prop_map(|(name, entries)| TopKind::Target(Target { name, entries })),
     ];
     let top = (kind, doc()).prop_map(|(kind, doc)| Top { kind, doc, span: S });
@@ -223,7 +318,13 @@ fn disturb(src: &str, choices: &[u8]) -> String {
             out.push_str(["  # c", " #c\n\n\n", "\n  # own", "\n"][usize::from(choice / 4) % 4]);
         }
         out.push_str(text);
-        let goes_on = matches!(text, "," | "+" | "-" | "*" | "(" | "[" | "and" | "not" | "=" | ":");
+        let goes_on = matches!(
+            text,
+            "," | "+" | "-" | "*" | "/" | "(" | "[" | "and" | "not" | "=" | ":" | "->" | "<-" | "." | "@" | "^" | "if"
+        ) || matches!(
+            text,
+            "const" | "let" | "next" | "output" | "file" | "then" | "else" | "clock" | "==" | "<" | "'"
+        );
         if (depth > 0 || goes_on) && !newline && choice % 5 == 0 {
             out.push_str(["\n", "  ", " # c\n", "\n\n# own\n", "\t"][usize::from(choice / 5) % 5]);
         }
@@ -239,7 +340,7 @@ fn disturb(src: &str, choices: &[u8]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..200)) {
