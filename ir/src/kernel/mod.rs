@@ -9,6 +9,7 @@ pub mod interp;
 pub mod program;
 pub mod scalar;
 pub mod testing;
+pub mod text;
 pub mod verify;
 
 pub use builder::KernelBuilder;
