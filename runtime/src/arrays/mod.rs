@@ -237,8 +237,7 @@ impl ArrayFile {
     /// # Errors
     /// As [`ArrayFile::read`].
     pub fn read_all(&self) -> Result<Vec<(String, Tensor)>, Diagnostic> {
-        let sizes = self.infos.iter().map(|i| byte_size(&i.shape, i.dtype.size()).map(|n| n as u64));
-        let total = sizes.fold(Some(0u64), |n, s| n?.checked_add(s?));
+        let total = self.infos.iter().try_fold(0u64, |n, i| n.checked_add(byte_size(&i.shape, i.dtype.size())? as u64));
         if total.is_none_or(|n| n > self.limits.max_bytes) {
             return Err(self
                 .place
