@@ -287,10 +287,8 @@ impl<'a> Writer<'a> {
                 self.stack.push(Frame { kind, inside: outer + 1, open, in_type: false });
                 self.must_break = open;
             }
-            Kind::RParen | Kind::RBrack | Kind::RBrace => {
-                if self.stack.len() > 1 {
-                    self.stack.pop();
-                }
+            Kind::RParen | Kind::RBrack | Kind::RBrace if self.stack.len() > 1 => {
+                self.stack.pop();
             }
             Kind::Colon | Kind::Arrow => {
                 let slice = self.top_kind() == Kind::LBrack;
