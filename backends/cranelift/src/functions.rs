@@ -2,6 +2,7 @@
 
 use crate::emit::{self, KERNEL_PARAMS};
 use crate::error::Unsupported;
+use crate::target::Mode;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -47,7 +48,7 @@ pub(crate) fn define<M: Module>(
     program: &Program,
     layout: &Layout,
     prefix: &str,
-    blend: bool,
+    mode: Mode,
     disassemble: bool,
     mut look: Option<(bool, Look<'_>)>,
 ) -> Result<FuncId, Unsupported> {
@@ -66,7 +67,7 @@ pub(crate) fn define<M: Module>(
         let config = module.target_config();
         let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
         let params = open(&mut b);
-        emit::kernel(&mut b, &params, program, layout, k, blend)?;
+        emit::kernel(&mut b, &params, program, layout, k, mode)?;
         b.ins().return_(&[]);
         b.seal_all_blocks();
         b.finalize(config);

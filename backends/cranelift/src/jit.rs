@@ -2,7 +2,7 @@
 
 use crate::error::Unsupported;
 use crate::functions::{self, refused};
-use crate::target::{self, Options};
+use crate::target::{self, Mode, Options};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 use nc_ir::kernel::Program;
@@ -49,9 +49,9 @@ impl Drop for JitCode {
 /// [`Unsupported`] if the processor has no fused multiply-add or is not little-endian, or if the code is too large.
 pub fn compile(program: &Program, layout: &Layout, options: &Options) -> Result<JitCode, Unsupported> {
     let isa = target::host(options, false)?;
-    let blend = target::has_blend(&*isa);
+    let mode = Mode::of(&*isa, options);
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-    let run = functions::define(&mut module, program, layout, "nc", blend, false, None)
+    let run = functions::define(&mut module, program, layout, "nc", mode, false, None)
         .and_then(|run| module.finalize_definitions().map_err(|e| refused("placing the code", &e)).map(|()| run));
     let run = match run {
         Ok(run) => run,

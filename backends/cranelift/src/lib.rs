@@ -14,4 +14,4 @@ mod target;
 pub use error::Unsupported;
 pub use jit::{JitCode, compile};
 pub use object::{Header, HostArray, asm, clif, compile_object, header};
-pub use target::Options;
+pub use target::{Lanes, Options};

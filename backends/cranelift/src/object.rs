@@ -2,7 +2,7 @@
 
 use crate::error::Unsupported;
 use crate::functions::{self, refused};
-use crate::target::{self, Options};
+use crate::target::{self, Mode, Options};
 use cranelift_module::{DataDescription, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use nc_ir::kernel::Program;
@@ -12,11 +12,11 @@ use std::fmt::Write;
 /// Largest constant pool or arena that goes into an object.
 const MAX_IMAGE: u64 = 1 << 31;
 
-fn module(name: &str, options: &Options) -> Result<(ObjectModule, bool), Unsupported> {
+fn module(name: &str, options: &Options) -> Result<(ObjectModule, Mode), Unsupported> {
     let isa = target::host(options, true)?;
-    let blend = target::has_blend(&*isa);
+    let mode = Mode::of(&*isa, options);
     let b = ObjectBuilder::new(isa, name, default_libcall_names()).map_err(|e| refused("an object file", &e))?;
-    Ok((ObjectModule::new(b), blend))
+    Ok((ObjectModule::new(b), mode))
 }
 
 /// A relocatable object for the host with these symbols:
@@ -42,8 +42,8 @@ pub fn compile_object(
     if layout.const_bytes > MAX_IMAGE || layout.arena_bytes > MAX_IMAGE {
         return Err(Unsupported::new("an object with more than 2 GiB of constants or states", "compile in memory"));
     }
-    let (mut module, blend) = module(symbol_prefix, options)?;
-    functions::define(&mut module, program, layout, symbol_prefix, blend, false, None)?;
+    let (mut module, mode) = module(symbol_prefix, options)?;
+    functions::define(&mut module, program, layout, symbol_prefix, mode, false, None)?;
     data(&mut module, &format!("{symbol_prefix}_consts"), layout.const_pool(program))?;
     let mut arena = vec![0u8; layout.arena_bytes as usize];
     layout.reset(program, &mut arena);
@@ -109,7 +109,7 @@ pub fn header(program: &Program, layout: &Layout) -> Header {
 
 fn text(program: &Program, clif: bool) -> Result<String, Unsupported> {
     let layout = Layout::of(program).ok_or_else(|| Unsupported::malformed("its sizes overflow"))?;
-    let (mut module, blend) = module("nc", &Options::default())?;
+    let (mut module, mode) = module("nc", &Options::default())?;
     let mut out = String::new();
     let mut look = |symbol: &str, ctx: &cranelift_codegen::Context| {
         let code = match ctx.compiled_code() {
@@ -118,7 +118,7 @@ fn text(program: &Program, clif: bool) -> Result<String, Unsupported> {
         };
         let _ = writeln!(out, "; {symbol}\n{code}");
     };
-    functions::define(&mut module, program, &layout, "nc", blend, !clif, Some((clif, &mut look)))?;
+    functions::define(&mut module, program, &layout, "nc", mode, !clif, Some((clif, &mut look)))?;
     Ok(out)
 }
 

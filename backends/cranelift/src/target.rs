@@ -4,7 +4,19 @@ use crate::error::Unsupported;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 
-/// How code is generated.
+/// When loops whose iterations are independent run in vector lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Lanes {
+    /// Where that is expected to be faster.
+    #[default]
+    WhereWorth,
+    /// Wherever it is possible.
+    WherePossible,
+    /// Nowhere.
+    Never,
+}
+
+/// How code is generated. The result of running it does not depend on it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Whether Cranelift's own verifier checks the code; on by default in builds with debug assertions.
@@ -12,11 +24,13 @@ pub struct Options {
     /// Instruction-set features that are not used even if the host has them, by Cranelift's names (`has_avx2`). Without
     /// `has_fma` nothing is compiled.
     pub without: Vec<String>,
+    /// When vector code is generated.
+    pub lanes: Lanes,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { verify: cfg!(debug_assertions), without: Vec::new() }
+        Options { verify: cfg!(debug_assertions), without: Vec::new(), lanes: Lanes::default() }
     }
 }
 
@@ -36,6 +50,7 @@ pub(crate) fn host(options: &Options, pic: bool) -> Result<OwnedTargetIsa, Unsup
     flag(&mut f, "enable_verifier", if options.verify { "true" } else { "false" })?;
     flag(&mut f, "is_pic", if pic { "true" } else { "false" })?;
     flag(&mut f, "enable_probestack", "false")?;
+    flag(&mut f, "unwind_info", "false")?;
     let isa = b.finish(settings::Flags::new(f)).map_err(|e| Unsupported::new(format!("this host: {e}"), "use the reference interpreter"))?;
     let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
     check(isa.triple(), &has)?;
@@ -61,11 +76,21 @@ fn check(triple: &target_lexicon::Triple, has: &dyn Fn(&str) -> bool) -> Result<
     }
 }
 
-/// True if [`cranelift_codegen::ir::InstBuilder::blendv`] exists for the target.
-pub(crate) fn has_blend(isa: &dyn cranelift_codegen::isa::TargetIsa) -> bool {
-    matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64)
+/// What emission has to know about the target and the options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode {
+    /// Whether [`cranelift_codegen::ir::InstBuilder::blendv`] exists.
+    pub blend: bool,
+    /// When vector code is generated.
+    pub lanes: Lanes,
 }
 
+impl Mode {
+    pub fn of(isa: &dyn cranelift_codegen::isa::TargetIsa, options: &Options) -> Mode {
+        let blend = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
+        Mode { blend, lanes: options.lanes }
+    }
+}
 
 #[cfg(test)]
 mod tests {

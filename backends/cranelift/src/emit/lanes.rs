@@ -186,7 +186,7 @@ impl Emitter<'_, '_> {
         let ty = self.b.func.dfg.value_type(x);
         let m = self.b.func.dfg.value_type(mask);
         let (x, y) = (self.cast(m, x), self.cast(m, y));
-        let r = if self.blend { self.b.ins().blendv(mask, x, y) } else { self.b.ins().bitselect(mask, x, y) };
+        let r = if self.mode.blend { self.b.ins().blendv(mask, x, y) } else { self.b.ins().bitselect(mask, x, y) };
         self.cast(ty, r)
     }
 

@@ -1,17 +1,22 @@
 //! Counted loops, in scalar code and in lanes.
 //!
-//! Loops test at the end, behind a guard that goes away where the bounds are constants, and pass what they carry to
-//! one block only.
+//! Loops that carry nothing test at the end, behind a guard that goes away where the bounds are constants. Those that
+//! carry values test at the start: the next values are then used once, without which no load is folded into their
+//! computation.
 
 use super::cell::{Cell, Lin, Slot};
 use super::shape::{self, Class, Plan};
 use super::{Emitted, Emitter, is_wide};
 use crate::error::Unsupported;
+use crate::target::Lanes;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, Value, types};
 use nc_ir::kernel::{Block, BufId, Carried, ScalarType, Stmt, Val};
 
 /// Copies of the body of a short scalar loop.
 const UNROLL: i64 = 4;
+/// Copies of the body of a short loop inside a vector loop.
+const UNROLL_LANES: i64 = 2;
 /// Longest body (in statements) that is copied.
 const UNROLL_STATEMENTS: usize = 12;
 /// Vector registers that inner loops may carry.
@@ -22,7 +27,8 @@ const MAX_GROUPS: usize = 8;
 /// A loop that is being emitted.
 pub(super) struct Loop {
     header: ir::Block,
-    join: Option<ir::Block>,
+    /// Where the loop goes when it ends, if it tests at the start or may be skipped.
+    after: Option<ir::Block>,
     counter: Value,
     end: Lin,
     step: i64,
@@ -67,19 +73,15 @@ impl Emitter<'_, '_> {
             let ty = self.b.func.dfg.value_type(*v);
             self.b.append_block_param(header, ty);
         }
-        let join = if known {
+        let mut after = None;
+        if known || !init.is_empty() {
             self.b.ins().jump(header, &args(&enter));
-            None
         } else {
-            let join = self.b.create_block();
-            for v in init {
-                let ty = self.b.func.dfg.value_type(*v);
-                self.b.append_block_param(join, ty);
-            }
+            let skip = self.b.create_block();
             let some = self.less(start, end);
-            self.b.ins().brif(some, header, &args(&enter), join, &args(init));
-            Some(join)
-        };
+            self.b.ins().brif(some, header, &args(&enter), skip, &[]);
+            after = Some(skip);
+        }
         self.b.switch_to_block(header);
         self.depth += 1;
         let params = self.b.block_params(header).to_vec();
@@ -91,7 +93,17 @@ impl Emitter<'_, '_> {
             scaled.push((*s, *v));
         }
         let carried = params[1 + strides.len()..].to_vec();
-        Some(Loop { header, join, counter, end, step, scaled, carried })
+        if !carried.is_empty() {
+            let (body, exit) = (self.b.create_block(), self.b.create_block());
+            // The body goes last: Cranelift then visits it before the exit, and forgets the loop, to which it moves
+            // invariants, only after it.
+            let (x, y) = (self.bound(Lin::of(counter)), self.bound(end));
+            let done = self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, x, y);
+            self.b.ins().brif(done, exit, &[], body, &[]);
+            self.b.switch_to_block(body);
+            after = Some(exit);
+        }
+        Some(Loop { header, after, counter, end, step, scaled, carried })
     }
 
     /// Closes a loop; the values after it.
@@ -102,20 +114,19 @@ impl Emitter<'_, '_> {
             again.push(self.b.ins().iadd_imm_s(*v, s.wrapping_mul(l.step)));
         }
         again.extend_from_slice(next);
-        self.level.insert(i, self.depth);
-        let more = self.less(Lin::of(i), l.end);
-        let exit = self.b.create_block();
-        self.b.ins().brif(more, l.header, &args(&again), exit, &[]);
         self.depth -= 1;
-        self.b.switch_to_block(exit);
-        match l.join {
-            None => next.to_vec(),
-            Some(join) => {
-                self.b.ins().jump(join, &args(next));
-                self.b.switch_to_block(join);
-                self.b.block_params(join).to_vec()
+        if !l.carried.is_empty() {
+            self.b.ins().jump(l.header, &args(&again));
+            if let Some(exit) = l.after {
+                self.b.switch_to_block(exit);
             }
+            return l.carried;
         }
+        let more = self.less(Lin::of(i), l.end);
+        let exit = l.after.unwrap_or_else(|| self.b.create_block());
+        self.b.ins().brif(more, l.header, &args(&again), exit, &[]);
+        self.b.switch_to_block(exit);
+        Vec::new()
     }
 
     fn known_int(&self, v: Val) -> Option<i64> {
@@ -145,7 +156,12 @@ impl Emitter<'_, '_> {
             let plan =
                 shape::plan(self.program, &self.types, &mut classes, &|v| self.known_int(v), var, body);
             self.classes = classes;
-            if let Some(plan) = plan.filter(|p| p.worth) {
+            let wanted = |p: &Plan| match self.mode.lanes {
+                Lanes::WhereWorth => p.worth,
+                Lanes::WherePossible => true,
+                Lanes::Never => false,
+            };
+            if let Some(plan) = plan.filter(wanted) {
                 return self.vector_loop(var, lo, hi, body, plan);
             }
         }
@@ -205,7 +221,8 @@ impl Emitter<'_, '_> {
         let mut values = self.flatten(carried, |c| c.init)?;
         let mut start = lo;
         let trip = lo.known().zip(hi.known()).map(|(l, h)| h.saturating_sub(l));
-        let copies = if self.groups == 0 && may_copy(body) && trip.is_none_or(|t| t >= 2 * UNROLL) { UNROLL } else { 1 };
+        let unroll = if self.groups == 0 { UNROLL } else { UNROLL_LANES };
+        let copies = if may_copy(body) && trip.is_none_or(|t| t >= 2 * unroll) { unroll } else { 1 };
         if copies > 1 {
             let end = self.whole(lo, hi, copies);
             if let Some(l) = self.begin_loop(start, end, copies, &strides, &values) {

@@ -13,6 +13,7 @@ mod ops;
 mod shape;
 
 use crate::error::Unsupported;
+use crate::target::Mode;
 use cell::{Cell, Lin, Slot};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -79,7 +80,7 @@ pub(crate) struct Emitter<'a, 'b> {
     level: FxHashMap<Value, u32>,
     /// Loop counters times a constant that a loop carries along.
     scaled: FxHashMap<(Value, i64), Value>,
-    blend: bool,
+    mode: Mode,
 }
 
 /// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters.
@@ -89,7 +90,7 @@ pub(crate) fn kernel(
     program: &Program,
     layout: &Layout,
     kernel: &Kernel,
-    blend: bool,
+    mode: Mode,
 ) -> Emitted<()> {
     let &[arena, consts, hosts, tick, part] = params else {
         return Err(Unsupported::malformed("a kernel function has five parameters"));
@@ -114,7 +115,7 @@ pub(crate) fn kernel(
         depth: 0,
         level: FxHashMap::default(),
         scaled: FxHashMap::default(),
-        blend,
+        mode,
     };
     for buf in used {
         if let Some(Place::Host(n)) = layout.buffers.get(buf.index()) {
