@@ -9,6 +9,7 @@
 //! [`Snapshot::difference`].
 
 mod generate;
+mod memory;
 
 use super::abi::{Layout, Place};
 use super::interp::{Fault, HostArray, Machine, Options};
@@ -37,7 +38,7 @@ impl Choices {
     }
 
     /// The next choice.
-    pub fn next(&mut self) -> u32 {
+    pub fn draw(&mut self) -> u32 {
         let k = self.at;
         self.at += 1;
         match (self.drawn.get(k), self.seed) {
@@ -55,7 +56,7 @@ impl Choices {
 
     /// A number below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n.max(1)
+        self.draw() as usize % n.max(1)
     }
 
     /// One of the given.
