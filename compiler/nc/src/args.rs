@@ -71,9 +71,6 @@ pub struct ModelArgs {
     /// The net to take if the file has several; the last one that no other uses by default
     #[arg(long, value_name = "NAME")]
     pub net: Option<String>,
-    /// The seed of all random numbers, in place of the model's own
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Most memory to take, in bytes or with K, M, G (powers of 1024)
     #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size)]
     pub max_memory: u64,

@@ -197,13 +197,7 @@ impl<'a> Facts<'a> {
         // Twice, so that what a state's next value tells reaches the readers of the state.
         for _ in 0..2 {
             for node in &graph.nodes {
-                let is = |v: &ValueId| {
-                    sparse[v.index()]
-                        || matches!(
-                            self.node_of(*v).map(|n| (&n.op, self.ty(n.args[0]).dtype)),
-                            Some((Op::Cast { .. }, DType::Bool))
-                        )
-                };
+                let is = |v: &ValueId| sparse[v.index()] || self.is_truth(*v);
                 let zero = |v: &ValueId| self.splat(*v).is_some_and(|s| s.bits() == 0);
                 let found = match &node.op {
                     Op::Mul => self.ty(node.args[0]).dtype.is_float() && node.args.iter().any(is),
@@ -222,6 +216,11 @@ impl<'a> Facts<'a> {
             }
         }
         sparse
+    }
+
+    /// True for a truth value that was turned into a number: zeros and ones.
+    fn is_truth(&self, v: ValueId) -> bool {
+        self.node_of(v).is_some_and(|n| matches!(n.op, Op::Cast { .. }) && self.ty(n.args[0]).dtype == DType::Bool)
     }
 
     /// Whose events drive a product with `x`, if it is worth walking events: spikes, or a value that is mostly zero.

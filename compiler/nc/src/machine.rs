@@ -1,0 +1,265 @@
+//! From a model to something that runs: machine code, the interpreter of kernels, or the interpreter of the graph.
+
+use crate::args::Target;
+use crate::cache::CodeCache;
+use crate::driver::Times;
+use nc_compiler::{Compiled, compile};
+use nc_ir::graph::Module;
+use nc_ir::interp::Interpreter;
+use nc_ir::kernel::abi::Code;
+use nc_ir::kernel::interp::Interpreted;
+use nc_ir::{Diagnostic, Tensor, TensorType};
+use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Saved, Session, StateHome, entry_names};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A model made ready for a target.
+pub struct Ready {
+    /// What runs it.
+    pub machine: Box<dyn Machine>,
+    /// The module as given.
+    pub module: Arc<Module>,
+    /// What was compiled, unless the graph itself is interpreted.
+    pub compiled: Option<Compiled>,
+}
+
+/// Makes a model ready.
+///
+/// # Errors
+/// What the passes and the backend refuse; E0650 without memory.
+pub fn build(
+    module: Module,
+    target: Target,
+    parts: u32,
+    max_memory: u64,
+    cache: &mut CodeCache,
+    times: &mut Times,
+) -> Result<Ready, Vec<Diagnostic>> {
+    let shown = Arc::new(module.clone());
+    if target == Target::Interp {
+        let mut passes = Vec::new();
+        let module = Arc::new(nc_compiler::prepare(module, &mut passes)?);
+        times.extend(passes.into_iter().map(|p| (p.pass.to_owned(), p.time)));
+        let start = Instant::now();
+        let machine = Box::new(Walker::new(module, max_memory)?);
+        times.push(("expand synapses".to_owned(), start.elapsed()));
+        return Ok(Ready { machine, module: shown, compiled: None });
+    }
+    let face = face_of(&module)?;
+    let options = nc_compiler::Options { parts, max_memory, ..nc_compiler::Options::default() };
+    let compiled = compile(module, &options)?;
+    times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
+    let start = Instant::now();
+    let code = code_for(&compiled, target, cache)?;
+    times.push((if target == Target::Cpu { "machine code" } else { "kernel interpreter" }.to_owned(), start.elapsed()));
+    let start = Instant::now();
+    let machine = Box::new(Session::new(image_of(&compiled, face, code, max_memory)?)?);
+    times.push(("place constants and state".to_owned(), start.elapsed()));
+    Ok(Ready { machine, module: shown, compiled: Some(compiled) })
+}
+
+fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
+    let (program, layout) = (&*compiled.program, &*compiled.layout);
+    match target {
+        Target::Cpu => cache.get(program, || {
+            let code = nc_cranelift::compile(program, layout, &nc_cranelift::Options::default()).map_err(unsupported)?;
+            Ok(Arc::new(code) as Arc<dyn Code>)
+        }),
+        // Not kept with machine code: the same program would be found for both.
+        Target::Kernels => match Interpreted::new(program, nc_ir::kernel::interp::Options::default()) {
+            Ok(code) => Ok(Arc::new(code)),
+            Err(e) => Err(Diagnostic::error_nowhere("E0654", format!("the program is not valid: {e}"))),
+        },
+        Target::Interp => Err(Diagnostic::error_nowhere("E0653", "the graph interpreter has no code")),
+    }
+}
+
+/// What the backend refuses, as a diagnostic.
+pub fn unsupported(e: nc_cranelift::Unsupported) -> Diagnostic {
+    Diagnostic::error_nowhere("E0840", format!("the target cpu does not support {}", e.what)).with_hint(e.hint)
+}
+
+fn image_of(
+    compiled: &Compiled,
+    face: Face,
+    code: Arc<dyn Code>,
+    max_memory: u64,
+) -> Result<Arc<Image>, Diagnostic> {
+    let states = (compiled.states.iter())
+        .map(|s| {
+            let shape = extents(&s.ty, &s.name)?;
+            Ok(StateHome { name: s.name.clone(), dtype: s.ty.dtype, shape, buffer: s.buffer })
+        })
+        .collect::<Result<Vec<_>, Diagnostic>>()?;
+    let lines = (compiled.lines.iter())
+        .map(|l| {
+            Ok(LineHome {
+                name: l.name.clone(),
+                dtype: l.ty.dtype,
+                shape: extents(&l.ty, &l.name)?,
+                depth: l.depth,
+                frames: l.frames,
+                events: l.events,
+            })
+        })
+        .collect::<Result<Vec<_>, Diagnostic>>()?;
+    let (program, layout) = (compiled.program.clone(), compiled.layout.clone());
+    Image::new(Parts { face, program, layout, code, states, lines }, max_memory)
+}
+
+fn extents(ty: &TensorType, name: &str) -> Result<Vec<usize>, Diagnostic> {
+    ty.extents().map(|e| e.into_iter().map(|n| n as usize).collect()).ok_or_else(|| {
+        Diagnostic::error_nowhere("E0503", format!("`{name}` has the type {ty}, whose named extents are not bound"))
+            .with_hint("give it a value with --dim NAME=N")
+    })
+}
+
+/// The arrays of a model.
+///
+/// # Errors
+/// E0503 for an extent that is not bound.
+pub fn face_of(module: &Module) -> Result<Face, Diagnostic> {
+    let port = |name: &str, value, every| {
+        let ty = module.graph.ty(value);
+        Ok(Port { name: name.to_owned(), dtype: ty.dtype, shape: extents(ty, name)?, every })
+    };
+    Ok(Face {
+        inputs: module.inputs.iter().map(|p| port(&p.name, p.value, 1)).collect::<Result<_, Diagnostic>>()?,
+        outputs: module.outputs.iter().map(|p| port(&p.name, p.value, 1)).collect::<Result<_, Diagnostic>>()?,
+        probes: module.probes.iter().map(|p| port(&p.name, p.value, p.every)).collect::<Result<_, Diagnostic>>()?,
+    })
+}
+
+/// The graph interpreter as a machine.
+struct Walker {
+    interpreter: Interpreter,
+    face: Face,
+    max_memory: u64,
+    bytes: u64,
+}
+
+impl Walker {
+    fn new(module: Arc<Module>, max_memory: u64) -> Result<Walker, Diagnostic> {
+        let face = face_of(&module)?;
+        let bytes = module.graph.values.iter().filter_map(|v| v.ty.bytes()).fold(0u64, u64::saturating_add);
+        Ok(Walker { interpreter: Interpreter::with_limit(module, max_memory)?, face, max_memory, bytes })
+    }
+
+    fn names(&self) -> (Vec<String>, Vec<String>) {
+        let module = self.interpreter.module();
+        (
+            entry_names("state", module.states.iter().map(|s| s.name.as_str())),
+            entry_names("line", module.lines.iter().map(|l| l.name.as_str())),
+        )
+    }
+}
+
+/// Appends the bytes of a frame at a cursor.
+fn put(frames: &mut Frames, at: &mut usize, bytes: &[u8]) -> Result<(), Diagnostic> {
+    match frames.bytes_mut().get_mut(*at..*at + bytes.len()) {
+        Some(to) => to.copy_from_slice(bytes),
+        None => return Err(Diagnostic::error_nowhere("E0653", "the interpreter gave a frame of another size")),
+    }
+    *at += bytes.len();
+    Ok(())
+}
+
+impl Machine for Walker {
+    fn face(&self) -> &Face {
+        &self.face
+    }
+
+    fn tick(&self) -> u64 {
+        self.interpreter.tick()
+    }
+
+    fn reset(&mut self) {
+        self.interpreter.reset();
+    }
+
+    fn run(&mut self, ticks: u64, inputs: &[Frames], results: &mut [Frames]) -> Result<(), Diagnostic> {
+        let first = self.tick();
+        for (port, frames) in self.face.results().zip(results.iter_mut()) {
+            frames.set_zeros(port.frame_bytes().saturating_mul(port.frames_in(first, ticks)), &port.name)?;
+        }
+        let mut at = vec![0; results.len()];
+        for t in 0..ticks as usize {
+            let mut frame = Vec::with_capacity(inputs.len());
+            for (port, all) in self.face.inputs.iter().zip(inputs) {
+                let bytes = port.frame_bytes() as usize;
+                let own = all.bytes().get(t * bytes..(t + 1) * bytes);
+                let tensor = own.and_then(|b| Tensor::from_bytes(port.dtype, port.shape.clone(), b));
+                frame.push(tensor.ok_or_else(|| {
+                    Diagnostic::error_nowhere("E0653", format!("{:?} has not the frames of {ticks} ticks", port.name))
+                })?);
+            }
+            let out = self.interpreter.step(&frame)?;
+            for (k, tensor) in out.outputs.iter().enumerate() {
+                put(&mut results[k], &mut at[k], tensor.bytes())?;
+            }
+            for (k, tensor) in &out.probes {
+                let k = self.face.outputs.len() + k;
+                put(&mut results[k], &mut at[k], tensor.bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn export(&self) -> Result<Saved, Diagnostic> {
+        let (states, lines) = self.names();
+        let mut saved = Saved { tick: self.tick(), ..Saved::default() };
+        let values = self.interpreter.state();
+        saved.entries.extend(states.into_iter().zip(values).map(|(name, (_, t))| (name, t.clone())));
+        for (k, (name, line)) in lines.into_iter().zip(&self.interpreter.module().lines).enumerate() {
+            let mut shape = vec![line.depth as usize];
+            shape.extend(extents(&line.ty, &line.name)?);
+            let mut all = Tensor::zeros(line.ty.dtype, shape);
+            let bytes = all.bytes().len() / (line.depth as usize).max(1);
+            for back in 1..=line.depth as usize {
+                if let Some(frame) = self.interpreter.past(k, back) {
+                    all.bytes_mut()[(back - 1) * bytes..back * bytes].copy_from_slice(frame.bytes());
+                }
+            }
+            saved.entries.insert(name, all);
+        }
+        Ok(saved)
+    }
+
+    fn import(&mut self, saved: &Saved) -> Result<(), Diagnostic> {
+        let (states, lines) = self.names();
+        let module = self.interpreter.module().clone();
+        for (entry, state) in states.iter().zip(&module.states) {
+            let ty = module.graph.ty(state.read);
+            let t = saved.expect(entry, ty.dtype, &extents(ty, &state.name)?)?;
+            self.interpreter.set_state(&state.name, t.clone())?;
+        }
+        let mut past = Vec::with_capacity(lines.len());
+        for (entry, line) in lines.iter().zip(&module.lines) {
+            let frame = extents(&line.ty, &line.name)?;
+            let mut shape = vec![line.depth as usize];
+            shape.extend(&frame);
+            // Compiled code has no home for a line that nobody reads, and so does not save it.
+            let all = match saved.entries.get(entry) {
+                Some(_) => saved.expect(entry, line.ty.dtype, &shape)?.clone(),
+                None => Tensor::zeros(line.ty.dtype, shape),
+            };
+            let bytes = all.bytes().len() / (line.depth as usize).max(1);
+            past.push(
+                (0..line.depth as usize)
+                    .filter_map(|k| {
+                        Tensor::from_bytes(line.ty.dtype, frame.clone(), &all.bytes()[k * bytes..(k + 1) * bytes])
+                    })
+                    .collect(),
+            );
+        }
+        self.interpreter.restore_lines(saved.tick, past)
+    }
+
+    fn fork_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn fork(&self) -> Result<Box<dyn Machine>, Diagnostic> {
+        Ok(Box::new(Walker::new(self.interpreter.module().clone(), self.max_memory)?))
+    }
+}

@@ -1,0 +1,317 @@
+//! Input arrays: matched against the model's inputs, then read frame by frame.
+
+use crate::render::Reporter;
+use nc_ir::diag::nearest;
+use nc_ir::{DType, Diagnostic, Tensor};
+use nc_runtime::arrays::{ArrayFile, ArrayInfo, FrameReader, Limits};
+use nc_runtime::run::{Frames, Port, Source};
+use std::path::Path;
+
+/// What the input arrays agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Length of the leading axis; `None` if the model has no inputs.
+    pub ticks: Option<u64>,
+    /// Length of the axis of samples, if there is one.
+    pub samples: Option<usize>,
+}
+
+/// The open input arrays of a model.
+pub struct Inputs {
+    readers: Vec<(Port, FrameReader)>,
+    file: String,
+    /// Ticks that were read.
+    at: usize,
+    /// What they agree on.
+    pub extent: Extent,
+}
+
+impl Inputs {
+    /// Opens the arrays of a model's inputs.
+    ///
+    /// # Errors
+    /// E0810 without an array for an input, E0811 for an array that is no input, E0812 and E0813 for one of another type
+    /// or shape, E0814 if they disagree on ticks or samples, and what is wrong with the file.
+    pub fn open(
+        path: Option<&Path>,
+        ports: &[Port],
+        max_memory: u64,
+        reporter: &mut Reporter,
+    ) -> Result<Inputs, Vec<Diagnostic>> {
+        let none = Extent { ticks: None, samples: None };
+        let Some(path) = path else {
+            return match ports {
+                [] => Ok(Inputs { readers: Vec::new(), file: String::new(), at: 0, extent: none }),
+                [first, ..] => Err(vec![
+                    Diagnostic::error_nowhere(
+                        "E0810",
+                        format!("the model has the input {:?}, but there is no --input", first.name),
+                    )
+                    .with_hint(format!("give an .npz file with {}", listing(ports))),
+                ]),
+            };
+        };
+        let limits = Limits { max_bytes: max_memory, ..Limits::default() };
+        let file = ArrayFile::open(path, limits).map_err(|d| vec![d])?;
+        let shown = path.display().to_string();
+        let mut errors = Vec::new();
+        for info in file.arrays().iter().filter(|i| !ports.iter().any(|p| p.name == i.name)) {
+            errors.push(stray(&shown, info, ports));
+        }
+        let mut found: Vec<(&Port, &ArrayInfo, Option<usize>)> = Vec::new();
+        for port in ports {
+            match file.find(&port.name) {
+                None => match file.refused().find(|(n, _)| *n == port.name) {
+                    Some((_, d)) => errors.push(d.clone()),
+                    None => errors.push(missing(&shown, port, &file)),
+                },
+                Some(info) => match check(&shown, port, info) {
+                    Ok(samples) => found.push((port, info, samples)),
+                    Err(d) => errors.push(d),
+                },
+            }
+        }
+        if let Some((first, a, samples)) = found.first() {
+            for (port, b, other) in &found[1..] {
+                if a.shape[0] != b.shape[0] || samples != other {
+                    let lead = |s: &[usize], batch: &Option<usize>| format!("{:?}", &s[..1 + usize::from(batch.is_some())]);
+                    errors.push(
+                        Diagnostic::error_nowhere(
+                            "E0814",
+                            format!(
+                                "{shown}: {:?} has the leading axes {}, {:?} has {}",
+                                first.name,
+                                lead(&a.shape, samples),
+                                port.name,
+                                lead(&b.shape, other)
+                            ),
+                        )
+                        .with_hint("all inputs have the same number of ticks, and of samples"),
+                    );
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let extent = found.first().map_or(none, |(_, i, s)| Extent { ticks: Some(i.shape[0] as u64), samples: *s });
+        let mut readers = Vec::new();
+        for (port, info, _) in &found {
+            if port.dtype.is_float() && info.dtype == DType::F64 && port.dtype != DType::F64 {
+                let text = format!("{shown}: {:?} is float64 and is rounded to {}", port.name, port.dtype);
+                reporter.report(&note("E0818", text));
+            }
+            readers.push(((*port).clone(), file.frames(&port.name).map_err(|d| vec![d])?));
+        }
+        Ok(Inputs { readers, file: shown, at: 0, extent })
+    }
+}
+
+fn note(code: &'static str, text: String) -> Diagnostic {
+    Diagnostic { severity: nc_ir::Severity::Note, ..Diagnostic::error_nowhere(code, text) }
+}
+
+/// `"x" bool[T, 3]`, for each port.
+fn listing(ports: &[Port]) -> String {
+    let one = |p: &Port| format!("{:?} {}", p.name, expected(p));
+    ports.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Type of the array of a port, with its leading axis.
+fn expected(port: &Port) -> String {
+    let mut dims = vec!["T".to_owned()];
+    dims.extend(port.shape.iter().map(usize::to_string));
+    format!("{}[{}]", port.dtype, dims.join(", "))
+}
+
+fn stray(file: &str, info: &ArrayInfo, ports: &[Port]) -> Diagnostic {
+    let d = Diagnostic::error_nowhere("E0811", format!("{file}: {:?} is not an input of the model", info.name));
+    match nearest(&info.name, ports.iter().map(|p| p.name.as_str())) {
+        Some(n) => d.with_hint(format!("did you mean {n:?}?")),
+        None if ports.is_empty() => d.with_hint("the model has no inputs"),
+        None => d.with_hint(format!("the model has {}", listing(ports))),
+    }
+}
+
+fn missing(file: &str, port: &Port, found: &ArrayFile) -> Diagnostic {
+    let names: Vec<&str> = found.arrays().iter().map(|i| i.name.as_str()).collect();
+    let text = format!("{file}: there is no array for the input {:?} {}", port.name, expected(port));
+    let d = Diagnostic::error_nowhere("E0810", text);
+    match nearest(&port.name, names.iter().copied()) {
+        Some(n) => d.with_hint(format!("is it the array {n:?}?")),
+        None => d.with_hint(format!("the file has {names:?}")),
+    }
+}
+
+/// Checks one array and gives the length of its axis of samples.
+fn check(file: &str, port: &Port, info: &ArrayInfo) -> Result<Option<usize>, Diagnostic> {
+    let takes = match port.dtype {
+        DType::Bool => true,
+        d if d.is_float() => info.dtype.is_float() && (info.dtype.size() <= d.size() || info.dtype == DType::F64),
+        _ => info.dtype.is_int(),
+    };
+    let name = &port.name;
+    if !takes {
+        let d = Diagnostic::error_nowhere(
+            "E0812",
+            format!("{file}: the input {name:?} is {}, the array is {}", port.dtype, info.stored_as),
+        );
+        return Err(d.with_hint(match port.dtype {
+            d if d.is_float() => "convert it with .astype(numpy.float32)",
+            _ => "convert it with .astype(numpy.int64)",
+        }));
+    }
+    let rank = port.shape.len();
+    let samples = match info.shape.len() {
+        n if n == rank + 1 && info.shape[1..] == port.shape => None,
+        n if n == rank + 2 && info.shape[2..] == port.shape => Some(info.shape[1]),
+        _ => {
+            return Err(Diagnostic::error_nowhere(
+                "E0813",
+                format!("{file}: the input {name:?} is {}, the array has the shape {:?}", expected(port), info.shape),
+            )
+            .with_hint("the leading axis counts ticks; an axis of samples may follow it"));
+        }
+    };
+    match samples {
+        Some(0) => Err(Diagnostic::error_nowhere("E0813", format!("{file}: {name:?} has an axis of 0 samples"))),
+        s => Ok(s),
+    }
+}
+
+impl Source for Inputs {
+    fn fill(&mut self, ticks: u64, inputs: &mut [Frames]) -> Result<(), Diagnostic> {
+        for ((port, reader), to) in self.readers.iter_mut().zip(inputs) {
+            let first = self.at;
+            let Some(block) = reader.next(ticks as usize)? else { continue };
+            convert(&block, port.dtype, to.bytes_mut()).map_err(|fault| {
+                let frame: usize = block.shape()[1..].iter().product();
+                let at = fault.at();
+                let mut index = vec![first + at.checked_div(frame).unwrap_or(0)];
+                let (mut rest, mut inner) = (at.checked_rem(frame).unwrap_or(0), Vec::new());
+                for d in block.shape()[1..].iter().rev() {
+                    inner.push(rest % d);
+                    rest /= d;
+                }
+                index.extend(inner.into_iter().rev());
+                fault.diagnostic(&self.file, port, &index, block.get_f64(at))
+            })?;
+        }
+        self.at += ticks as usize;
+        Ok(())
+    }
+}
+
+/// An element that the model's type cannot hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// Neither 0 nor 1.
+    Spike(usize),
+    /// Beyond the integer type.
+    Range(usize),
+}
+
+impl Fault {
+    fn at(self) -> usize {
+        match self {
+            Fault::Spike(k) | Fault::Range(k) => k,
+        }
+    }
+
+    fn diagnostic(self, file: &str, port: &Port, index: &[usize], value: f64) -> Diagnostic {
+        let name = &port.name;
+        match self {
+            Fault::Spike(_) => {
+                Diagnostic::error_nowhere("E0815", format!("{file}: {name:?}{index:?} is {value}: a spike is 0 or 1"))
+            }
+            Fault::Range(_) => Diagnostic::error_nowhere(
+                "E0816",
+                format!("{file}: {name:?}{index:?} is {value}, which {} cannot hold", port.dtype),
+            ),
+        }
+    }
+}
+
+/// Writes the elements of a block as another type.
+fn convert(from: &Tensor, to: DType, out: &mut [u8]) -> Result<(), Fault> {
+    if from.dtype() == to {
+        out.copy_from_slice(from.bytes());
+        return Ok(());
+    }
+    let size = to.size();
+    for (k, cell) in out.chunks_exact_mut(size).enumerate() {
+        match to {
+            DType::Bool => {
+                let x = from.get_f64(k);
+                if x != 0.0 && x != 1.0 {
+                    return Err(Fault::Spike(k));
+                }
+                cell[0] = u8::from(x == 1.0);
+            }
+            DType::F64 => cell.copy_from_slice(&from.get_f64(k).to_le_bytes()),
+            DType::F32 => cell.copy_from_slice(&(from.get_f64(k) as f32).to_le_bytes()),
+            DType::F16 => cell.copy_from_slice(&half::f16::from_f64(from.get_f64(k)).to_le_bytes()),
+            DType::BF16 => cell.copy_from_slice(&half::bf16::from_f64(from.get_f64(k)).to_le_bytes()),
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => {
+                let x = integer(from, k);
+                let (lo, hi) = match to {
+                    DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+                    DType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+                    DType::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
+                    DType::U8 => (0, i64::from(u8::MAX)),
+                    _ => (i64::MIN, i64::MAX),
+                };
+                if x < lo || x > hi {
+                    return Err(Fault::Range(k));
+                }
+                cell.copy_from_slice(&x.to_le_bytes()[..size]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Element `k` of an integer tensor, exact.
+fn integer(t: &Tensor, k: usize) -> i64 {
+    match t.dtype() {
+        DType::I64 => t.as_slice::<i64>()[k],
+        // Every other integer type fits a double.
+        _ => t.get_f64(k) as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn converted(t: &Tensor, to: DType) -> Result<Vec<u8>, Fault> {
+        let mut out = vec![0; t.len() * to.size()];
+        convert(t, to, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn spikes_are_exactly_zero_or_one() {
+        let t = |v: Vec<f64>| Tensor::from_vec(vec![v.len()], v).unwrap();
+        assert_eq!(converted(&t(vec![0.0, 1.0, -0.0]), DType::Bool), Ok(vec![0, 1, 0]));
+        assert_eq!(converted(&t(vec![0.0, 0.5]), DType::Bool), Err(Fault::Spike(1)));
+        assert_eq!(converted(&t(vec![f64::NAN]), DType::Bool), Err(Fault::Spike(0)));
+        let ints = Tensor::from_vec(vec![2], vec![1i16, 2]).unwrap();
+        assert_eq!(converted(&ints, DType::Bool), Err(Fault::Spike(1)));
+    }
+
+    #[test]
+    fn integers_keep_every_bit_or_are_refused() {
+        let big = Tensor::from_vec(vec![2], vec![i64::MAX, 127]).unwrap();
+        assert_eq!(converted(&big, DType::I8), Err(Fault::Range(0)));
+        let small = Tensor::from_vec(vec![2], vec![-128i32, 127]).unwrap();
+        assert_eq!(converted(&small, DType::I8), Ok(vec![0x80, 0x7f]));
+        let wide = converted(&Tensor::from_vec(vec![1], vec![255u8]).unwrap(), DType::I64);
+        assert_eq!(wide, Ok(255i64.to_le_bytes().to_vec()));
+    }
+
+    #[test]
+    fn doubles_round_to_nearest() {
+        let t = Tensor::from_vec(vec![1], vec![0.1f64]).unwrap();
+        assert_eq!(converted(&t, DType::F32), Ok(0.1f32.to_le_bytes().to_vec()));
+    }
+}

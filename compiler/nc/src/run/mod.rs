@@ -1,0 +1,181 @@
+//! `nc run`: a model on arrays.
+
+mod inputs;
+mod outputs;
+mod progress;
+
+use crate::args::{Duration, RunArgs, Target};
+use crate::cache::CodeCache;
+use crate::driver::{self, Times};
+use crate::machine::{self, face_of};
+use crate::plot::{self, Collector};
+use crate::render::Reporter;
+use crate::{Outcome, Stop, print};
+use inputs::Inputs;
+use nc_ir::graph::Module;
+use nc_ir::{Diagnostic, Severity};
+use nc_runtime::arrays::Limits;
+use nc_runtime::atomic::AtomicFile;
+use nc_runtime::checkpoint::Checkpoint;
+use nc_runtime::run::{Plan, Saved, stream};
+use outputs::Outputs;
+use progress::Progress;
+use std::time::Instant;
+
+/// Bytes of frames that are in memory at a time.
+const FRAME_BUDGET: u64 = 64 << 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the model, its inputs or the files to write.
+pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
+    let begin = Instant::now();
+    for path in args.plot.iter().chain(&args.checkpoint) {
+        // What cannot be written is better known before a long run than after.
+        drop(AtomicFile::create(path)?);
+    }
+    let kind = args.plot.as_deref().map(plot::kind_of).transpose()?;
+    let loaded = driver::load(&args.model, &args.probes, reporter)?;
+    let (mut module, fingerprint, mut times) = (loaded.module, loaded.fingerprint, loaded.times);
+    if args.no_model_probes {
+        module.probes.retain(|p| args.probes.contains(&p.name));
+    }
+    let dt = module.dt.map(|dt| dt.0);
+    let face = face_of(&module)?;
+    let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, args.model.max_memory, reporter)?;
+    let ticks = ticks(args, &module, inputs.extent.ticks)?;
+    let samples = inputs.extent.samples;
+    let resumed = match &args.resume {
+        None => None,
+        Some(path) => {
+            let limits = Limits { max_bytes: args.model.max_memory, ..Limits::default() };
+            let c = Checkpoint::load(path, limits, Some(&fingerprint))?;
+            Some(Saved { tick: c.tick, entries: c.entries.into_iter().collect() })
+        }
+    };
+    let alone = samples.is_none_or(|n| n == 1);
+    let parts = if alone && args.target != Target::Interp { args.threads } else { 1 };
+    let mut cache = CodeCache::default();
+    let ready = machine::build(module, args.target, parts, args.model.max_memory, &mut cache, &mut times)?;
+    let first = resumed.as_ref().map_or(0, |s| s.tick);
+    let collector = kind.map(|_| Collector::new(&face, first, ticks, samples.unwrap_or(1)));
+    let mut outputs = Outputs::new(&face, args.output.as_deref(), samples, args.compress, collector)?;
+    let count = samples.unwrap_or(1);
+    let progress = Progress::start(ticks.saturating_mul(count as u64), reporter.is_human());
+    let plan = Plan {
+        ticks,
+        samples: count,
+        threads: args.threads as usize,
+        frame_budget: FRAME_BUDGET,
+        max_memory: args.model.max_memory,
+        resume: resumed.as_ref(),
+        stacked: samples.is_some(),
+        keep_state: args.checkpoint.is_some(),
+        progress: &progress.done,
+    };
+    let running = Instant::now();
+    let finished = stream(ready.machine, &plan, &mut inputs, &mut outputs)?;
+    let ran = running.elapsed();
+    drop(progress);
+    outputs.finish()?;
+    if let (Some(path), Some(state)) = (&args.checkpoint, finished.state) {
+        Checkpoint { model_hash: fingerprint, tick: state.tick, entries: state.entries.into_iter().collect() }.save(path)?;
+    }
+    if let (Some(path), Some(kind), Some(collector)) = (&args.plot, kind, &outputs.plot) {
+        plot::draw(collector, kind, path, &ready.module.name, dt)?;
+        for name in collector.left_out() {
+            reporter.report(&note("E0819", format!("{name} is not in the plot: only so many panels fit one figure")));
+        }
+    }
+    if args.time_passes {
+        times.push(("first step".to_owned(), finished.first_chunk));
+        show_times(&times, reporter);
+        reporter.info(&format!("{:>12.3} ms  everything", begin.elapsed().as_secs_f64() * 1e3));
+    }
+    if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {
+        let seconds = ran.as_secs_f64();
+        let mut text = format!("{}: {ticks} ticks", ready.module.name);
+        if let Some(dt) = dt {
+            text.push_str(&format!(" of {} ms, {} s in all", shown(dt * 1e3), shown(dt * ticks as f64)));
+        }
+        if let Some(n) = samples {
+            text.push_str(&format!(", {n} samples"));
+        }
+        text.push('\n');
+        text.push_str(&outputs.summary(dt));
+        text.push_str(&format!("ran {seconds:.3} s on {}", args.target.name()));
+        if let (Some(dt), true) = (dt, seconds > 0.0) {
+            let factor = dt * ticks as f64 * count as f64 / seconds;
+            text.push_str(&format!(", {factor:.3} times as fast as real time"));
+        }
+        text.push('\n');
+        print(&text)?;
+    }
+    Ok(())
+}
+
+/// A number without the noise of binary fractions.
+fn shown(x: f64) -> String {
+    let text = format!("{x:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn note(code: &'static str, text: String) -> Diagnostic {
+    Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere(code, text) }
+}
+
+/// Writes the times of passes.
+pub fn show_times(times: &Times, reporter: &mut Reporter) {
+    let mut sum = std::time::Duration::ZERO;
+    for (pass, time) in times {
+        if !pass.starts_with(' ') {
+            sum += *time;
+        }
+        reporter.info(&format!("{:>12.3} ms  {pass}", time.as_secs_f64() * 1e3));
+    }
+    reporter.info(&format!("{:>12.3} ms  all passes", sum.as_secs_f64() * 1e3));
+}
+
+/// How many ticks to run.
+fn ticks(args: &RunArgs, module: &Module, given: Option<u64>) -> Outcome<u64> {
+    let asked = match (args.steps, &args.duration) {
+        (Some(n), _) => Some(n),
+        (None, Some(d)) => Some(whole_ticks(d, module)?),
+        (None, None) => None,
+    };
+    let wrong = |code, text: String, hint: &str| -> Stop { Diagnostic::error_nowhere(code, text).with_hint(hint).into() };
+    match (asked, given) {
+        (Some(n), Some(t)) if n > t => Err(wrong(
+            "E0817",
+            format!("{n} ticks are asked for, the input has {t}"),
+            "run without --steps and --duration to take the whole input",
+        )),
+        (Some(n), _) | (None, Some(n)) => Ok(n),
+        (None, None) => Err(wrong(
+            "E0817",
+            "the model has no input that says how long to run".to_owned(),
+            "give --steps N, or --duration 1s for a model with a clock",
+        )),
+    }
+}
+
+/// A duration in ticks.
+fn whole_ticks(duration: &Duration, module: &Module) -> Outcome<u64> {
+    let wrong = |text: String, hint: String| -> Stop { Diagnostic::error_nowhere("E0817", text).with_hint(hint).into() };
+    let Some(dt) = module.dt.map(|d| d.0) else {
+        return Err(wrong(
+            format!("--duration {} needs a clock, and `{}` has none", duration.text, module.name),
+            "give --steps N".to_owned(),
+        ));
+    };
+    let exact = duration.seconds / dt;
+    let n = exact.round();
+    if !(0.0..9e15).contains(&n) || (exact - n).abs() > 1e-6 * n.max(1.0) {
+        return Err(wrong(
+            format!("--duration {} is {} ticks of {} ms", duration.text, shown(exact), shown(dt * 1e3)),
+            format!("the nearest are --steps {} and --steps {}", exact.floor(), exact.ceil()),
+        ));
+    }
+    Ok(n as u64)
+}
