@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The type of one scalar (or of one lane of a vector loop) in a register.
 ///
-/// Memory may hold narrower types ([`crate::DType`]); loads widen and stores narrow, see [`crate::kernel::MemType`].
+/// Memory may hold narrower types ([`crate::DType`]); loads widen and stores narrow, see [`crate::kernel::loaded_type`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum ScalarType {
     /// IEEE binary32.

@@ -40,6 +40,41 @@ fn seeded_cases_keep_their_promises() {
     }
 }
 
+/// Runs a case in chunks of `chunk` ticks, each with its own slices of the host arrays.
+fn in_chunks(case: &Case, chunk: u64) -> Snapshot {
+    let mut machine = Machine::new(&case.program, CHECKED).expect("a valid program");
+    let mut host = case.host.clone();
+    let mut at = vec![0usize; host.len()];
+    let mut tick = 0;
+    while tick < case.ticks {
+        let n = chunk.min(case.ticks - tick);
+        let sizes: Vec<usize> =
+            (0..host.len()).map(|k| machine.host_bytes(k, tick, n).expect("a size") as usize).collect();
+        let mut arrays = Vec::new();
+        for (k, bytes) in host.iter_mut().enumerate() {
+            let part = &mut bytes[at[k]..at[k] + sizes[k]];
+            at[k] += sizes[k];
+            let role = &case.program.buffers[machine.layout().host[k].index()].role;
+            arrays.push(if *role == Role::Input { HostArray::In(part) } else { HostArray::Out(part) });
+        }
+        machine.run(tick, n, &mut arrays).expect("no fault");
+        tick += n;
+    }
+    assert!(at.iter().zip(&host).all(|(at, bytes)| *at == bytes.len()), "every frame belongs to one chunk");
+    Snapshot::of(&case.program, machine.layout(), machine.arena(), &host)
+}
+
+#[test]
+fn chunks_of_a_run_compute_what_the_whole_does() {
+    for seed in 0..60 {
+        let case = Case::from_seed(seed);
+        let whole = case.run(CHECKED).expect("no fault");
+        for chunk in [1, 2, 3] {
+            assert_eq!(whole.difference(&in_chunks(&case, chunk)), None, "seed {seed}, chunks of {chunk}");
+        }
+    }
+}
+
 /// Notes what a block contains.
 fn collect(program: &Program, block: &Block, vector: bool, seen: &mut BTreeSet<String>) {
     for s in &block.stmts {
