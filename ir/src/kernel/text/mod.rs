@@ -62,7 +62,7 @@ impl std::error::Error for ParseError {}
 /// Reads a program, with data of at most [`DEFAULT_MAX_BYTES`]. What is read is not yet verified.
 ///
 /// # Errors
-/// The first place where the text is not in the form that [`print`] writes.
+/// The first place where the text is not in the form that [`print()`] writes.
 pub fn parse(text: &str) -> Result<Program, ParseError> {
     parse_with_limit(text, DEFAULT_MAX_BYTES)
 }
