@@ -37,14 +37,14 @@ impl Ord for Real {
 /// The value of an attribute as the text format writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AttrValue {
-    /// `3`, `-1`.
-    Int(i64),
+    /// `3`, `-1`; wide enough for every `i64` and `u64`.
+    Int(i128),
     /// `0.5`; printed so that it reads back to the same bits.
     Real(Real),
     /// `true`, `false`.
     Bool(bool),
     /// `[1, 2]`.
-    Ints(Vec<i64>),
+    Ints(Vec<i128>),
     /// A bare word: an element type or a named choice.
     Word(String),
     /// `c3`.
@@ -61,11 +61,12 @@ impl fmt::Display for AttrValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttrValue::Int(x) => write!(f, "{x}"),
+            AttrValue::Real(Real(x)) if x.is_nan() => write!(f, "nan({:#x})", x.to_bits()),
             // `{:?}` of a float is the shortest text that reads back to the same value and always has a '.' or 'e'.
             AttrValue::Real(Real(x)) => write!(f, "{x:?}"),
             AttrValue::Bool(x) => write!(f, "{x}"),
             AttrValue::Ints(v) => {
-                let items: Vec<String> = v.iter().map(i64::to_string).collect();
+                let items: Vec<String> = v.iter().map(i128::to_string).collect();
                 write!(f, "[{}]", items.join(", "))
             }
             AttrValue::Word(w) => f.write_str(w),
@@ -85,29 +86,20 @@ pub trait Attr: Sized {
     fn from_value(v: &AttrValue) -> Option<Self>;
 }
 
-impl Attr for i64 {
-    fn to_value(&self) -> AttrValue {
-        AttrValue::Int(*self)
-    }
-    fn from_value(v: &AttrValue) -> Option<Self> {
-        match v {
-            AttrValue::Int(x) => Some(*x),
-            _ => None,
-        }
-    }
-}
-
-macro_rules! unsigned_attr {
+macro_rules! int_attr {
     ($($t:ty),*) => { $(impl Attr for $t {
         fn to_value(&self) -> AttrValue {
-            AttrValue::Int(i64::try_from(*self).unwrap_or(i64::MAX))
+            AttrValue::Int(*self as i128)
         }
         fn from_value(v: &AttrValue) -> Option<Self> {
-            i64::from_value(v).and_then(|x| <$t>::try_from(x).ok())
+            match v {
+                AttrValue::Int(x) => <$t>::try_from(*x).ok(),
+                _ => None,
+            }
         }
     })* };
 }
-unsigned_attr!(usize, u32, u64);
+int_attr!(i64, usize, u32, u64);
 
 impl Attr for bool {
     fn to_value(&self) -> AttrValue {
@@ -136,7 +128,7 @@ impl Attr for Real {
 macro_rules! list_attr {
     ($($t:ty),*) => { $(impl Attr for Vec<$t> {
         fn to_value(&self) -> AttrValue {
-            AttrValue::Ints(self.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)).collect())
+            AttrValue::Ints(self.iter().map(|x| *x as i128).collect())
         }
         fn from_value(v: &AttrValue) -> Option<Self> {
             match v {

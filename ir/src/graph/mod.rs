@@ -10,6 +10,7 @@ pub mod connect;
 pub mod expand;
 mod infer;
 mod op;
+pub mod testing;
 pub mod text;
 pub mod verify;
 
