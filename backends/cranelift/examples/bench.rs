@@ -1,13 +1,13 @@
 //! Times compiled kernels against the same loops written by hand with AVX2 intrinsics: `cargo run --release --example
 //! bench`. Prints nanoseconds per item and the ratio to the hand-written loop; `bench asm NAME` prints the code.
 
+#[path = "../tests/common/mod.rs"]
+mod common;
 #[cfg(target_arch = "x86_64")]
 #[path = "bench/hand.rs"]
 mod hand;
 #[path = "bench/programs.rs"]
 mod programs;
-#[path = "../tests/common/mod.rs"]
-mod common;
 
 use common::Aligned;
 use nc_cranelift::{JitCode, Options, asm, clif, compile};

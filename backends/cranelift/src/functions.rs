@@ -25,8 +25,7 @@ pub(crate) fn refused(what: &str, e: &dyn std::fmt::Display) -> Unsupported {
 
 /// The symbol of kernel `n`.
 pub(crate) fn kernel_symbol(prefix: &str, n: usize, kernel: &Kernel) -> String {
-    let name: String =
-        kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
+    let name: String = kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
     format!("{prefix}_k{n}_{name}")
 }
 

@@ -51,7 +51,9 @@ pub(crate) fn host(options: &Options, pic: bool) -> Result<OwnedTargetIsa, Unsup
     flag(&mut f, "is_pic", if pic { "true" } else { "false" })?;
     flag(&mut f, "enable_probestack", "false")?;
     flag(&mut f, "unwind_info", "false")?;
-    let isa = b.finish(settings::Flags::new(f)).map_err(|e| Unsupported::new(format!("this host: {e}"), "use the reference interpreter"))?;
+    let isa = b
+        .finish(settings::Flags::new(f))
+        .map_err(|e| Unsupported::new(format!("this host: {e}"), "use the reference interpreter"))?;
     let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
     check(isa.triple(), &has)?;
     Ok(isa)

@@ -25,8 +25,7 @@ unsafe fn lif_tick(p: &mut Population, out: &mut [u8]) -> usize {
     let n = p.v.len();
     let mut count = 0;
     let s = |x: f32| _mm256_set1_ps(x);
-    let (dv, ce, ci, de, di, bias, theta) =
-        (s(0.995), s(0.0049), s(-0.0049), s(0.98), s(0.99), s(0.07), s(10.0));
+    let (dv, ce, ci, de, di, bias, theta) = (s(0.995), s(0.0049), s(-0.0049), s(0.98), s(0.99), s(0.07), s(10.0));
     let (zero, one, hold) = (_mm256_setzero_si256(), _mm256_set1_epi32(1), _mm256_set1_epi32(20));
     for i in (0..n).step_by(8) {
         // SAFETY: n is a multiple of 8.
@@ -66,8 +65,7 @@ pub fn lif(n: usize, ticks: usize) -> Option<f64> {
     if !usable() {
         return None;
     }
-    let mut p =
-        Population { v: vec![0.0; n], ge: vec![0.0; n], gi: vec![0.0; n], refr: vec![0; n], list: vec![0; n] };
+    let mut p = Population { v: vec![0.0; n], ge: vec![0.0; n], gi: vec![0.0; n], refr: vec![0; n], list: vec![0; n] };
     let mut out = vec![0u8; n * ticks];
     let t = least(|| {
         for frame in out.chunks_exact_mut(n) {

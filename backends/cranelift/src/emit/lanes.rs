@@ -305,11 +305,9 @@ impl Emitter<'_, '_> {
                 let v = self.vector(&args[0])[0];
                 Cell::V4(ty, self.b.ins().fcvt_to_sint_sat(types::I32X4, v))
             }
-            ScalarOp::I64ToF32
-            | ScalarOp::I64ToF64
-            | ScalarOp::F32ToI64
-            | ScalarOp::F64ToI32
-            | ScalarOp::F64ToI64 => self.each_lane(op, ty, args),
+            ScalarOp::I64ToF32 | ScalarOp::I64ToF64 | ScalarOp::F32ToI64 | ScalarOp::F64ToI32 | ScalarOp::F64ToI64 => {
+                self.each_lane(op, ty, args)
+            }
             ScalarOp::I32ToI64 => {
                 let v = self.vector(&args[0])[0];
                 Cell::V22(ty, [self.b.ins().swiden_low(v), self.b.ins().swiden_high(v)])

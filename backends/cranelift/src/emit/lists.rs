@@ -40,13 +40,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Runs the bodies for the events of a slot, chunk by chunk.
-    pub(super) fn events(
-        &mut self,
-        list: ListId,
-        slot: Val,
-        wide: Option<&EventBody>,
-        one: &EventBody,
-    ) -> Emitted<()> {
+    pub(super) fn events(&mut self, list: ListId, slot: Val, wide: Option<&EventBody>, one: &EventBody) -> Emitted<()> {
         if self.program.parts <= 1 {
             return self.chunk_events(list, slot, Lin::constant(0), wide, one);
         }

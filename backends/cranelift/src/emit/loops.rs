@@ -153,8 +153,7 @@ impl Emitter<'_, '_> {
         let (lo, hi) = (self.uniform_index(lo)?, self.uniform_index(hi)?);
         if vector && carried.is_empty() && self.groups == 0 {
             let mut classes = std::mem::take(&mut self.classes);
-            let plan =
-                shape::plan(self.program, &self.types, &mut classes, &|v| self.known_int(v), var, body);
+            let plan = shape::plan(self.program, &self.types, &mut classes, &|v| self.known_int(v), var, body);
             self.classes = classes;
             let wanted = |p: &Plan| match self.mode.lanes {
                 Lanes::WhereWorth => p.worth,
@@ -191,7 +190,7 @@ impl Emitter<'_, '_> {
     }
 
     fn differs(&self, param: Val) -> bool {
-        self.groups > 0 && self.classes.get(param.index()).is_some_and(|c| *c != Class::Uniform)
+        self.groups > 0 && self.classes.get(param).is_some_and(|c| c != Class::Uniform)
     }
 
     /// Gives the carried values back their shape.

@@ -116,14 +116,9 @@ impl Emitter<'_, '_> {
         match elem {
             DType::F16 => self.f16_to_f32(raw),
             DType::BF16 => self.bf16_to_f32(raw),
-            DType::F64
-            | DType::F32
-            | DType::I64
-            | DType::I32
-            | DType::I16
-            | DType::I8
-            | DType::U8
-            | DType::Bool => Ok(raw),
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
+                Ok(raw)
+            }
         }
     }
 
@@ -181,14 +176,9 @@ impl Emitter<'_, '_> {
         match elem {
             DType::F16 => self.f32_to_f16(cell),
             DType::BF16 => self.f32_to_bf16(cell),
-            DType::F64
-            | DType::F32
-            | DType::I64
-            | DType::I32
-            | DType::I16
-            | DType::I8
-            | DType::U8
-            | DType::Bool => Ok(cell),
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
+                Ok(cell)
+            }
         }
     }
 
@@ -330,13 +320,8 @@ impl Emitter<'_, '_> {
 fn raw_type(elem: DType) -> ScalarType {
     match elem {
         DType::F16 | DType::BF16 => ScalarType::I32,
-        DType::F64
-        | DType::F32
-        | DType::I64
-        | DType::I32
-        | DType::I16
-        | DType::I8
-        | DType::U8
-        | DType::Bool => loaded_type(elem),
+        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
+            loaded_type(elem)
+        }
     }
 }

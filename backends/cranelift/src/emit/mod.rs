@@ -20,7 +20,7 @@ use cranelift_frontend::FunctionBuilder;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{Block, BufId, Kernel, Parallel, Program, ScalarType, Stmt, Val};
 use rustc_hash::FxHashMap;
-use shape::Class;
+use shape::Classes;
 
 /// Result of emitting something.
 pub(crate) type Emitted<T> = Result<T, Unsupported>;
@@ -72,7 +72,7 @@ pub(crate) struct Emitter<'a, 'b> {
     part: Lin,
     slots: Vec<Slot>,
     types: Vec<ScalarType>,
-    classes: Vec<Class>,
+    classes: Classes,
     /// Groups of four lanes that are emitted at once; 0 in scalar code.
     groups: usize,
     depth: u32,
@@ -110,7 +110,7 @@ pub(crate) fn kernel(
         part: if one_part { Lin::constant(0) } else { Lin::of(part) },
         slots: vec![Slot::Undefined; vals],
         types,
-        classes: vec![Class::Uniform; vals],
+        classes: Classes::new(vals),
         groups: 0,
         depth: 0,
         level: FxHashMap::default(),
@@ -196,9 +196,7 @@ impl Emitter<'_, '_> {
             Some(Slot::Each(cells)) => {
                 cells.get(u).copied().ok_or_else(|| Unsupported::malformed(format!("{v} is used before it is defined")))
             }
-            Some(Slot::Undefined) | None => {
-                Err(Unsupported::malformed(format!("{v} is used before it is defined")))
-            }
+            Some(Slot::Undefined) | None => Err(Unsupported::malformed(format!("{v} is used before it is defined"))),
         }
     }
 

@@ -17,6 +17,42 @@ pub(super) enum Class {
     Varying,
 }
 
+/// The classes of a kernel's values with respect to one vector loop; what is not inside it is uniform.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    of: Vec<Class>,
+    set: Vec<Val>,
+}
+
+impl Classes {
+    /// All of `vals` values uniform.
+    pub fn new(vals: usize) -> Classes {
+        Classes { of: vec![Class::Uniform; vals], set: Vec::new() }
+    }
+
+    /// The class of a value.
+    pub fn get(&self, v: Val) -> Option<Class> {
+        self.of.get(v.index()).copied()
+    }
+
+    fn set(&mut self, v: Val, c: Class) -> Option<()> {
+        *self.of.get_mut(v.index())? = c;
+        if c != Class::Uniform {
+            self.set.push(v);
+        }
+        Some(())
+    }
+
+    /// Forgets the last loop.
+    fn clear(&mut self) {
+        for v in self.set.drain(..) {
+            if let Some(c) = self.of.get_mut(v.index()) {
+                *c = Class::Uniform;
+            }
+        }
+    }
+}
+
 /// Fills in the types of the values and collects the buffers that the code touches. Refuses code nested deeper than
 /// `depth`.
 pub(super) fn infer(
@@ -107,7 +143,7 @@ pub(super) struct Plan {
 struct Scan<'a> {
     program: &'a Program,
     types: &'a [ScalarType],
-    classes: &'a mut [Class],
+    classes: &'a mut Classes,
     known: &'a dyn Fn(Val) -> Option<i64>,
     consts: Vec<(Val, i64)>,
     stores: Vec<(BufId, Index, i64)>,
@@ -124,11 +160,12 @@ struct Scan<'a> {
 pub(super) fn plan(
     program: &Program,
     types: &[ScalarType],
-    classes: &mut [Class],
+    classes: &mut Classes,
     known: &dyn Fn(Val) -> Option<i64>,
     var: Val,
     body: &Block,
 ) -> Option<Plan> {
+    classes.clear();
     let plan = Plan { worth: false, weight: 0, carried: 0 };
     let mut s = Scan {
         program,
@@ -154,12 +191,11 @@ pub(super) fn plan(
 
 impl Scan<'_> {
     fn class(&self, v: Val) -> Option<Class> {
-        self.classes.get(v.index()).copied()
+        self.classes.get(v)
     }
 
     fn set(&mut self, v: Val, c: Class) -> Option<()> {
-        *self.classes.get_mut(v.index())? = c;
-        Some(())
+        self.classes.set(v, c)
     }
 
     fn constant(&self, v: Val) -> Option<i64> {
@@ -450,7 +486,9 @@ impl Strides<'_> {
                     let sum = match op {
                         ScalarOp::IAdd => x.wrapping_add(y),
                         ScalarOp::ISub => x.wrapping_sub(y),
-                        ScalarOp::IMul => k(1).map_or(0, |c| x.wrapping_mul(c)).wrapping_add(k(0).map_or(0, |c| y.wrapping_mul(c))),
+                        ScalarOp::IMul => {
+                            k(1).map_or(0, |c| x.wrapping_mul(c)).wrapping_add(k(0).map_or(0, |c| y.wrapping_mul(c)))
+                        }
                         _ => 0,
                     };
                     if sum != 0 && self.factors.len() < 64 {
