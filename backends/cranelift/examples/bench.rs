@@ -1,6 +1,24 @@
 //! Times compiled kernels against the same loops written by hand with AVX2 intrinsics: `cargo run --release --example
 //! bench`. Prints nanoseconds per item and the ratio to the hand-written loop; `bench asm NAME` prints the code.
 
+#[cfg(not(target_arch = "x86_64"))]
+mod hand {
+    pub fn lif(_: usize, _: usize) -> Option<f64> {
+        None
+    }
+
+    pub fn event_rows(_: usize, _: usize, _: usize) -> Option<f64> {
+        None
+    }
+
+    pub fn matvec(_: usize, _: usize, _: usize) -> Option<f64> {
+        None
+    }
+
+    pub fn scatter(_: usize, _: usize, _: usize) -> Option<f64> {
+        None
+    }
+}
 #[path = "../tests/common/mod.rs"]
 mod common;
 #[cfg(target_arch = "x86_64")]
@@ -109,34 +127,21 @@ fn main() {
     for n in [4096u64, 1 << 16] {
         let mut b = Bench::new(programs::lif(n));
         let ours = b.time(200);
-        #[cfg(target_arch = "x86_64")]
         let hand = hand::lif(n as usize, 200);
-        #[cfg(not(target_arch = "x86_64"))]
-        let hand = None;
         report(&format!("population update, {n}"), n as f64, ours, hand);
     }
-    for (rows, cols) in [(512u64, 512u64)] {
-        let mut b = Bench::new(programs::event_rows(rows, cols));
-        let ours = b.time(200);
-        #[cfg(target_arch = "x86_64")]
-        let hand = hand::event_rows(rows as usize, cols as usize, 200);
-        #[cfg(not(target_arch = "x86_64"))]
-        let hand = None;
-        report("event rows, 26 of 512 x 512", (rows / 20 * cols) as f64, ours, hand);
-        let mut b = Bench::new(programs::matvec(rows, cols));
-        let ours = b.time(200);
-        #[cfg(target_arch = "x86_64")]
-        let hand = hand::matvec(rows as usize, cols as usize, 200);
-        #[cfg(not(target_arch = "x86_64"))]
-        let hand = None;
-        report("dense product, 512 x 512", (rows * cols) as f64, ours, hand);
-    }
+    let (rows, cols) = (512u64, 512u64);
+    let mut b = Bench::new(programs::event_rows(rows, cols));
+    let ours = b.time(200);
+    let hand = hand::event_rows(rows as usize, cols as usize, 200);
+    report("event rows, 26 of 512 x 512", (rows / 20 * cols) as f64, ours, hand);
+    let mut b = Bench::new(programs::matvec(rows, cols));
+    let ours = b.time(200);
+    let hand = hand::matvec(rows as usize, cols as usize, 200);
+    report("dense product, 512 x 512", (rows * cols) as f64, ours, hand);
     let (n, fan) = (4096u64, 100u64);
     let mut b = Bench::new(programs::scatter(n, fan));
     let ours = b.time(100);
-    #[cfg(target_arch = "x86_64")]
     let hand = hand::scatter(n as usize, fan as usize, 100);
-    #[cfg(not(target_arch = "x86_64"))]
-    let hand = None;
     report("scatter of sparse rows", (n / 20 * fan) as f64, ours, hand);
 }

@@ -28,6 +28,8 @@ pub struct Options {
     pub lanes: Lanes,
 }
 
+// Without debug assertions this is what could be derived, with them it is not.
+#[allow(clippy::derivable_impls)]
 impl Default for Options {
     fn default() -> Options {
         Options { verify: cfg!(debug_assertions), without: Vec::new(), lanes: Lanes::default() }

@@ -2,7 +2,12 @@
 
 use crate::least;
 use crate::programs::{active, target};
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    _CMP_GE_OQ, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_epi8, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
+};
 
 fn usable() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
