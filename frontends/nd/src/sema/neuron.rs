@@ -1,0 +1,955 @@
+//! Populations: one neuron's items over a shape, in the order of a tick.
+//!
+//! Deliver events; integrate equations and take `next` values from the same state; keep held states; threshold unless
+//! refractory; reset where it fired; count down refractory time; outputs. Others read a state's value after all of this.
+//! With `hold`, a state keeps its value over the tick; the other equations see it move as if it were free.
+
+use super::Elab;
+use super::actions::Writes;
+use super::codes;
+use super::emit::Capture;
+use super::expr::Env;
+use super::fold::Places;
+use super::names::twice;
+use super::net::{Demand, Slot};
+use super::ports::Feed;
+use super::units::Dims;
+use super::value::{Elem, Rt, Ty, Val, show_shape};
+use crate::ast::{self, Expr, ItemKind};
+use nc_ir::diag::nearest;
+use nc_ir::graph::{Method, ValueId};
+use nc_ir::{DType, Diagnostic, Span, Tensor};
+use rustc_hash::FxHashMap;
+
+/// A population.
+pub(super) struct Pop<'a> {
+    /// The net that declares it.
+    pub inst: usize,
+    /// Full name.
+    pub name: String,
+    pub span: Span,
+    pub model: &'a ast::Body,
+    /// The file that declares the neuron.
+    pub file: usize,
+    pub shape: Vec<u64>,
+    pub entries: &'a [ast::Entry],
+    /// What drives each port.
+    pub feeds: FxHashMap<String, Vec<Feed<'a>>>,
+    pub slot: Slot,
+    /// Fields that others can read.
+    pub values: FxHashMap<String, Val>,
+    params_done: bool,
+}
+
+impl<'a> Pop<'a> {
+    pub fn new(
+        inst: usize,
+        name: String,
+        span: Span,
+        model: &'a ast::Body,
+        file: usize,
+        shape: Vec<u64>,
+        entries: &'a [ast::Entry],
+    ) -> Pop<'a> {
+        Pop {
+            inst,
+            name,
+            span,
+            model,
+            file,
+            shape,
+            entries,
+            feeds: FxHashMap::default(),
+            slot: Slot::Todo,
+            values: FxHashMap::default(),
+            params_done: false,
+        }
+    }
+
+    /// Names of its ports.
+    pub fn ports(&self) -> Vec<String> {
+        let names = self.model.items.iter().filter_map(|i| match &i.kind {
+            ItemKind::On { port, .. } => Some(port.name.clone()),
+            ItemKind::Input { name, .. } => Some(name.name.clone()),
+            _ => None,
+        });
+        names.collect()
+    }
+}
+
+/// One state of a population while its tick is written.
+struct Cell<'a> {
+    name: &'a str,
+    full: String,
+    ty: Ty,
+    span: Span,
+    held: bool,
+    ode: Option<&'a Expr>,
+    next: Option<&'a Expr>,
+}
+
+/// Refractory time.
+struct Refractory {
+    counter: ValueId,
+    full: String,
+    ticks: ValueId,
+    /// True while refractory.
+    held: Rt,
+    span: Span,
+}
+
+impl<'a> Elab<'a> {
+    /// Where expressions of a neuron stand, with its parameters.
+    pub(super) fn pop_env(&self, p: usize) -> Env<'a> {
+        let pop = &self.pops[p];
+        let mut env = Env::file(pop.file);
+        env.body = Some(pop.model);
+        env.clock = self.insts.get(pop.inst).and_then(|i| i.clock);
+        env.place = format!("{}.", pop.name);
+        env.noise = Some(pop.shape.clone());
+        env
+    }
+
+    /// Computes a population, once.
+    pub(super) fn pop(&mut self, p: usize, span: Span) {
+        let name = self.pops[p].name.clone();
+        match self.pops[p].slot {
+            Slot::Done(_) => return,
+            Slot::Busy => {
+                self.cycle(&name, span);
+                return;
+            }
+            Slot::Todo => {}
+        }
+        if !self.enter(span) {
+            return;
+        }
+        self.pops[p].slot = Slot::Busy;
+        self.demands.push(Demand { name, span: self.pops[p].span });
+        let regions = std::mem::take(&mut self.frames);
+        self.check_body(self.pops[p].model, true);
+        let done = self.build_pop(p);
+        self.frames = regions;
+        self.demands.pop();
+        self.leave();
+        self.pops[p].slot = Slot::Done(if done.is_some() { Val::Pop(p) } else { Val::Poison });
+    }
+
+    /// The element type of a field, without computing the population.
+    pub(super) fn pop_field_type(&mut self, p: usize, field: &str) -> Option<Elem> {
+        let model = self.pops[p].model;
+        let mut env = self.pop_env(p);
+        for item in &model.items {
+            match &item.kind {
+                ItemKind::Threshold(_) if field == "spike" => return Some(Elem::Bool),
+                ItemKind::State { name, ty, .. } if name.name == field => return Some(self.declared(ty, &mut env)?.elem),
+                ItemKind::Output { name, ty: Some(ty), .. } if name.name == field => {
+                    return Some(self.declared(ty, &mut env)?.elem);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// A field of a population: `spike`, a state, output, input or parameter.
+    pub(super) fn pop_value(&mut self, p: usize, field: &str, span: Span) -> Val {
+        self.pop(p, span);
+        if let Some(v) = self.pops[p].values.get(field) {
+            return v.clone();
+        }
+        if matches!(self.pops[p].slot, Slot::Done(Val::Poison) | Slot::Busy) {
+            return Val::Poison;
+        }
+        let pop = &self.pops[p];
+        let mut known: Vec<&str> = pop.values.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let model = &pop.model.name.name;
+        let mut d = if field == "spike" {
+            Diagnostic::error(codes::NO_SPIKES, span, format!("`{}` has no threshold and so no spikes", pop.name))
+                .labelled("never fires")
+                .with_label(pop.model.name.span, format!("`{model}` has no `threshold`"))
+        } else {
+            Diagnostic::error(codes::UNKNOWN_NAME, span, format!("`{model}` has no `{field}`")).labelled("unknown field")
+        };
+        d.hint = Some(match nearest(field, known.iter().copied()) {
+            Some(n) => format!("did you mean `{n}`?"),
+            None => format!("it has {}", known.join(", ")),
+        });
+        self.report(d);
+        Val::Poison
+    }
+
+    /// `base.name`.
+    pub(super) fn field(&mut self, base: Val, base_span: Span, name: &'a ast::Ident, env: &mut Env<'a>) -> Val {
+        match base {
+            Val::Poison => Val::Poison,
+            Val::Pop(p) => self.pop_value(p, &name.name, name.span),
+            Val::Sub(s) => match self.net_name(s, name) {
+                Some(v) => v,
+                None => {
+                    let i = &self.insts[s];
+                    let known: Vec<&str> = i.entities.iter().map(|e| e.name.name.as_str()).collect();
+                    let mut d = Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{}` has no `{}`", i.net.name.name, name.name))
+                        .labelled("unknown name");
+                    d.hint = nearest(&name.name, known).map(|n| format!("did you mean `{n}`?"));
+                    self.report(d);
+                    Val::Poison
+                }
+            },
+            Val::Side(post) => self.side_field(post, name, env),
+            Val::Conn(c) => self.conn_field(c, name),
+            other => {
+                self.report(
+                    Diagnostic::error(codes::UNKNOWN_NAME, base_span, format!("{} has no fields", other.describe())).labelled("no fields"),
+                );
+                Val::Poison
+            }
+        }
+    }
+
+    /// Parameters of a population, as far as they can be computed; does not compute the population.
+    pub(super) fn pop_params(&mut self, p: usize) {
+        if std::mem::replace(&mut self.pops[p].params_done, true) {
+            return;
+        }
+        let regions = std::mem::take(&mut self.frames);
+        self.check_pop_entries(p);
+        let model = self.pops[p].model;
+        let mut env = self.pop_env(p);
+        for item in &model.items {
+            if let ItemKind::Param { name, ty, value } = &item.kind {
+                let v = self.pop_param(p, name, ty, value.as_ref(), &mut env).map_or(Val::Poison, Val::Rt);
+                env.bind(&name.name, v.clone());
+                self.pops[p].values.insert(name.name.clone(), v);
+            }
+        }
+        self.frames = regions;
+    }
+
+    fn check_pop_entries(&mut self, p: usize) {
+        let pop = &self.pops[p];
+        let names: Vec<&str> = pop
+            .model
+            .items
+            .iter()
+            .filter_map(|i| match &i.kind {
+                ItemKind::Param { name, .. } | ItemKind::State { name, .. } => Some(name.name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::new();
+        let mut seen: FxHashMap<String, Span> = FxHashMap::default();
+        for e in pop.entries {
+            let text = e.path.text();
+            if !names.contains(&text.as_str()) {
+                let mut d =
+                    Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`{}` has no param or state `{text}`", pop.model.name.name))
+                        .labelled("unknown key");
+                d.hint = Some(match nearest(&text, names.iter().copied()) {
+                    Some(n) => format!("did you mean `{n}`?"),
+                    None => format!("it has {}", names.join(", ")),
+                });
+                found.push(d);
+            } else if let Some(first) = seen.insert(text.clone(), e.path.span) {
+                found.push(
+                    Diagnostic::error(codes::TWICE, e.path.span, format!("`{text}` is given twice")).labelled("again here").with_label(first, "first here"),
+                );
+            }
+        }
+        for d in found {
+            self.report(d);
+        }
+    }
+
+    /// The expression that an entry gives for a name, and where it stands.
+    fn pop_entry(&self, p: usize, name: &str) -> Option<(&'a Expr, Env<'a>)> {
+        let pop = self.pops.get(p)?;
+        let e = pop.entries.iter().find(|e| e.path.text() == name)?;
+        Some((&e.value, self.net_env(pop.inst)))
+    }
+
+    /// A scalar type: neurons are element by element.
+    fn cell_type(&mut self, ty: &'a ast::Type, env: &mut Env<'a>) -> Option<Ty> {
+        let t = self.declared(ty, env)?;
+        if !t.shape.is_empty() {
+            self.report(
+                Diagnostic::error(codes::SHAPE, ty.span, "a neuron's items are scalars: the shape is on the `pop`")
+                    .labelled(format!("has the shape {}", show_shape(&t.shape))),
+            );
+            return None;
+        }
+        Some(t)
+    }
+
+    fn pop_param(&mut self, p: usize, name: &'a ast::Ident, ty: &'a ast::Type, value: Option<&'a Expr>, env: &mut Env<'a>) -> Option<Rt> {
+        let full = format!("{}.{}", self.pops[p].name, name.name);
+        let shape = self.pops[p].shape.clone();
+        let t = self.cell_type(ty, env)?;
+        let data = if let Some(host) = self.host_value(&full) {
+            let shape = if host.data.len() == 1 { Vec::new() } else { shape };
+            self.conform(&host, &Ty { shape, ..t.clone() }, name.span)?
+        } else {
+            let (e, mut at) = match (self.pop_entry(p, &name.name), value) {
+                (Some(given), _) => given,
+                (None, Some(e)) => (e, env.clone()),
+                (None, None) if self.dry => {
+                    let zero = Tensor::zeros(t.elem.dtype(), Vec::new());
+                    let id = self.m.add_const(full, zero);
+                    return self.constant(id, t.elem, name.span);
+                }
+                (None, None) => {
+                    self.report(
+                        Diagnostic::error(codes::NO_VALUE, self.pops[p].span, format!("the param `{full}` has no value"))
+                            .labelled("not given here")
+                            .with_label(name.span, "no default")
+                            .with_hint(format!("write `pop .. {{ {} = .. }}`", name.name)),
+                    );
+                    return None;
+                }
+            };
+            at.place = format!("{full}.");
+            at.noise = None;
+            at.ticks = false;
+            self.fold(e, &mut at, &t, Places::Elements(&shape), &format!("`{full}`"))?
+        };
+        self.stored_param(&full, data, &t, name.span)
+    }
+
+    /// Items that do not belong in a neuron or synapse, names declared twice, equations for what is not a state.
+    pub(super) fn check_body(&mut self, body: &'a ast::Body, neuron: bool) {
+        let place = if neuron { "neuron" } else { "synapse" };
+        let mut names: FxHashMap<&str, Span> = FxHashMap::default();
+        let mut once: FxHashMap<&str, Span> = FxHashMap::default();
+        let mut rules: FxHashMap<&str, Span> = FxHashMap::default();
+        let states: Vec<&str> = body
+            .items
+            .iter()
+            .filter_map(|i| if let ItemKind::State { name, .. } = &i.kind { Some(name.name.as_str()) } else { None })
+            .collect();
+        for item in &body.items {
+            let mut declare = |s: &mut Self, n: &'a ast::Ident| {
+                if let Some(first) = names.insert(&n.name, n.span) {
+                    s.report(twice(n, Some(first)));
+                }
+            };
+            let single = match &item.kind {
+                ItemKind::Const(c) => {
+                    declare(self, &c.name);
+                    None
+                }
+                ItemKind::Param { name, .. } | ItemKind::State { name, .. } => {
+                    declare(self, name);
+                    None
+                }
+                ItemKind::Let { names, .. } => {
+                    for n in names {
+                        declare(self, n);
+                    }
+                    if names.len() > 1 {
+                        self.misplaced(item.span, "a `let` of several names", "net", "write one `let` for each name");
+                    }
+                    None
+                }
+                ItemKind::Input { name, .. } | ItemKind::Output { name, .. } => {
+                    if neuron {
+                        declare(self, name);
+                    } else {
+                        self.misplaced(item.span, "`input` and `output`", "neuron or net", "");
+                    }
+                    None
+                }
+                ItemKind::On { port, .. } => {
+                    declare(self, port);
+                    None
+                }
+                ItemKind::Ode { name, .. } | ItemKind::Next { name, .. } => {
+                    if !states.contains(&name.name.as_str()) {
+                        let mut d = Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{}` is not a state", name.name)).labelled("unknown state");
+                        d.hint = nearest(&name.name, states.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                        self.report(d);
+                    } else if let Some(first) = rules.insert(&name.name, item.span) {
+                        self.report(
+                            Diagnostic::error(codes::TWICE, item.span, format!("`{}` has two equations", name.name))
+                                .labelled("the second")
+                                .with_label(first, "the first"),
+                        );
+                    }
+                    if !neuron && matches!(item.kind, ItemKind::Next { .. }) {
+                        self.misplaced(item.span, "`next`", "neuron or net", "a synapse changes when events arrive; use `x' = -x / tau`");
+                    }
+                    None
+                }
+                ItemKind::Threshold(_) => Some("threshold"),
+                ItemKind::Reset(_) => Some("reset"),
+                ItemKind::Refractory { .. } => Some("refractory"),
+                ItemKind::Solve(_) => Some("solve"),
+                ItemKind::Pop { .. } => {
+                    self.misplaced(item.span, "`pop`", "net", "");
+                    None
+                }
+                ItemKind::Sub { .. } => {
+                    self.misplaced(item.span, "`sub`", "net", "");
+                    None
+                }
+                ItemKind::Connect { .. } => {
+                    self.misplaced(item.span, "`connect`", "net", "");
+                    None
+                }
+                ItemKind::Drive { .. } => {
+                    self.misplaced(item.span, "`<-`", "net", "");
+                    None
+                }
+                ItemKind::Probe { .. } => {
+                    self.misplaced(item.span, "`probe`", "net", "");
+                    None
+                }
+                ItemKind::Clock(_) => {
+                    self.misplaced(item.span, "`clock`", "net", "");
+                    None
+                }
+                ItemKind::Seed(_) => {
+                    self.misplaced(item.span, "`seed`", "net", "");
+                    None
+                }
+                ItemKind::File { .. } => {
+                    self.misplaced(item.span, "`file`", "net", "give the value at the `pop`");
+                    None
+                }
+                ItemKind::Error => None,
+            };
+            if let Some(word) = single {
+                if !neuron {
+                    self.misplaced(item.span, &format!("`{word}`"), "neuron", "");
+                } else if let Some(first) = once.insert(word, item.span) {
+                    self.report(
+                        Diagnostic::error(codes::TWICE, item.span, format!("a {place} has one `{word}`")).labelled("the second").with_label(first, "the first"),
+                    );
+                }
+            }
+        }
+        if neuron
+            && let Some(span) = once.get("reset").or(once.get("refractory"))
+            && !once.contains_key("threshold")
+        {
+            self.report(
+                Diagnostic::error(codes::NO_SPIKES, *span, "`reset` and `refractory` need a `threshold`")
+                    .labelled("without a threshold it never fires"),
+            );
+        }
+    }
+
+    fn build_pop(&mut self, p: usize) -> Option<()> {
+        let model = self.pops[p].model;
+        let shape = self.pops[p].shape.clone();
+        self.pop_params(p);
+        let mut env = self.pop_env(p);
+        for item in &model.items {
+            if let ItemKind::Param { name, .. } = &item.kind {
+                let v = self.pops[p].values.get(&name.name).cloned().unwrap_or(Val::Poison);
+                env.bind(&name.name, v);
+            }
+        }
+        for item in &model.items {
+            if let ItemKind::Input { name, ty } = &item.kind {
+                let full = format!("{}.{}", self.pops[p].name, name.name);
+                let feeds = self.pops[p].feeds.get(&name.name).cloned().unwrap_or_default();
+                let v = match self.cell_type(ty, &mut env) {
+                    Some(t) => self.port_sum(&full, &feeds, t.elem, &shape, self.pops[p].span).map_or(Val::Poison, Val::Rt),
+                    None => Val::Poison,
+                };
+                env.bind(&name.name, v.clone());
+                self.pops[p].values.insert(name.name.clone(), v);
+            }
+        }
+        let cells = self.cells(p, &mut env, &shape);
+        let refractory = self.refractory(p, &mut env, &shape)?;
+        let held = refractory.as_ref().map(|r| r.held.clone());
+        self.deliver(p, &mut env, &cells, held.as_ref())?;
+        self.check_handlers(p, &env, &cells, held.as_ref());
+        self.dynamics(p, &mut env, &cells, held.as_ref(), &shape)?;
+        let fired = self.fire(p, &mut env, &cells, refractory, &shape)?;
+        self.commit(p, &mut env, &cells, fired, &shape)
+    }
+
+    /// Declares the states and binds their values before the tick.
+    fn cells(&mut self, p: usize, env: &mut Env<'a>, shape: &[u64]) -> Vec<Cell<'a>> {
+        let model = self.pops[p].model;
+        let mut out = Vec::new();
+        let initial = env.clone();
+        for item in &model.items {
+            let ItemKind::State { name, ty, init } = &item.kind else { continue };
+            let full = format!("{}.{}", self.pops[p].name, name.name);
+            let Some(t) = self.cell_type(ty, env) else {
+                env.bind(&name.name, Val::Poison);
+                continue;
+            };
+            let (e, at) = self.pop_entry(p, &name.name).unwrap_or((init, initial.clone()));
+            let v = self.declare_state(&full, &t, shape, e, at, name.span).map_or(Val::Poison, Val::Rt);
+            env.bind(&name.name, v);
+            let find = |ode: bool| {
+                model.items.iter().find_map(|i| match &i.kind {
+                    ItemKind::Ode { name: n, value } if ode && n.name == name.name => Some(value),
+                    ItemKind::Next { name: n, value } if !ode && n.name == name.name => Some(value),
+                    _ => None,
+                })
+            };
+            let held = model.items.iter().any(|i| {
+                matches!(&i.kind, ItemKind::Refractory { hold, .. } if hold.iter().any(|h| h.name == name.name))
+            });
+            out.push(Cell { name: &name.name, full, ty: t, span: name.span, held, ode: find(true), next: find(false) });
+        }
+        out
+    }
+
+    /// The countdown of refractory ticks. `Some(None)` if there is none.
+    #[allow(clippy::option_option)]
+    fn refractory(&mut self, p: usize, env: &mut Env<'a>, shape: &[u64]) -> Option<Option<Refractory>> {
+        let model = self.pops[p].model;
+        let Some((duration, hold, span)) = model.items.iter().find_map(|i| match &i.kind {
+            ItemKind::Refractory { duration, hold } => Some((duration, hold, i.span)),
+            _ => None,
+        }) else {
+            return Some(None);
+        };
+        for h in hold {
+            let states: Vec<&str> = model
+                .items
+                .iter()
+                .filter_map(|i| if let ItemKind::State { name, .. } = &i.kind { Some(name.name.as_str()) } else { None })
+                .collect();
+            if !states.contains(&h.name.as_str()) {
+                let mut d = Diagnostic::error(codes::UNKNOWN_NAME, h.span, format!("`{}` is not a state", h.name)).labelled("cannot be held");
+                d.hint = nearest(&h.name, states.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                self.report(d);
+            }
+        }
+        let v = self.eval(duration, env);
+        if v.is_poison() {
+            return None;
+        }
+        if self.dry {
+            if let Some((_, d)) = v.number()
+                && d != Dims::TIME
+                && !d.is_none()
+            {
+                self.wrong_type(&v, Elem::Real(Dims::TIME), duration.span, "a refractory period");
+            }
+            return Some(None);
+        }
+        let full = format!("{}.refractory", self.pops[p].name);
+        let table = match &v {
+            Val::Rt(r) if !r.shape.is_empty() && r.host.is_some() => {
+                let host = r.host.clone()?;
+                let mut ticks = Vec::with_capacity(host.len());
+                for k in 0..host.len() {
+                    let one = Val::Real(host.get_f64(k), r.elem.dims());
+                    ticks.push(self.ticks(&one, duration.span, env.clock, "a refractory period")? as i32);
+                }
+                Tensor::from_vec(host.shape().to_vec(), ticks)?
+            }
+            _ => {
+                let k = self.ticks(&v, duration.span, env.clock, "a refractory period")?;
+                if k == 0 {
+                    self.choice(full, "no refractory ticks");
+                    return Some(None);
+                }
+                Tensor::from_vec(Vec::new(), vec![k as i32])?
+            }
+        };
+        let counter = self.add_state(&full, Elem::Int, shape, DType::I32, None)?.id;
+        let ticks = self.pool(table);
+        let ticks = self.node(span, |g| g.constant(ticks))?;
+        let zero = self.pool(Tensor::from_vec(Vec::new(), vec![0i32])?);
+        let zero = self.node(span, |g| g.constant(zero))?;
+        let held = self.node(span, |g| g.gt(counter, zero))?;
+        let held = self.rt(held, Elem::Bool, shape.to_vec());
+        Some(Some(Refractory { counter, full, ticks, held, span }))
+    }
+
+    /// Events that arrive in this tick, in the order of `connect` statements.
+    fn deliver(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>) -> Option<()> {
+        let mut conns: Vec<usize> = Vec::new();
+        for item in &self.pops[p].model.items {
+            if let ItemKind::On { port, .. } = &item.kind
+                && let Some(feeds) = self.pops[p].feeds.get(&port.name)
+            {
+                conns.extend(feeds.iter().filter_map(|f| if let Feed::Connect(c) = f { Some(*c) } else { None }));
+            }
+        }
+        conns.sort_unstable();
+        let mut ok = true;
+        for c in conns {
+            ok &= self.connect_events(c, p, env, &cell_states(cells), held).is_some();
+        }
+        ok.then_some(())
+    }
+
+    /// The body of an event handler as a region of one target: (payload, written states.., reads..) to the written
+    /// states. Gives the names of the written states and what the region reads.
+    pub(super) fn handler(
+        &mut self,
+        model: &'a ast::Body,
+        port: &str,
+        env: &Env<'a>,
+        states: &[(String, Elem, bool)],
+        held: Option<&Rt>,
+    ) -> Option<(nc_ir::graph::Graph, Vec<String>, Vec<Rt>)> {
+        let (payload, body) = model.items.iter().find_map(|i| match &i.kind {
+            ItemKind::On { port: n, payload, body } if n.name == port => Some((payload, body)),
+            _ => None,
+        })?;
+        let elem = match payload {
+            Some(f) => self.payload_type(f, model, env)?,
+            None => Elem::NUMBER,
+        };
+        let names: Vec<String> = super::actions::assigned(body).into_iter().map(String::from).collect();
+        let written: Vec<(String, Elem, bool)> =
+            names.iter().filter_map(|n| states.iter().find(|(s, ..)| s == n).cloned()).collect();
+        self.begin(Capture::Scalar);
+        let mut inner = env.clone();
+        inner.noise = None;
+        let w = self.region_param(elem, &[], "w");
+        let mut before = Vec::new();
+        for (n, e, _) in &written {
+            let r = self.region_param(*e, &[], n);
+            inner.bind(n, Val::Rt(r.clone()));
+            before.push(r);
+        }
+        if let Some(f) = payload {
+            inner.bind(&f.name.name, Val::Rt(w));
+        }
+        let mut writes = Writes {
+            states: states.iter().map(|(n, e, _)| (n.clone(), *e)).collect(),
+            emitted: None,
+            place: "a handler",
+        };
+        let mut ok = self.run_actions(body, &mut inner, &mut writes);
+        let mut results = Vec::new();
+        for ((n, _, hold), old) in written.iter().zip(&before) {
+            let span = model.name.span;
+            let new = inner.get(n).cloned().unwrap_or(Val::Poison);
+            let new = self.lift(&new, span);
+            let new = match (new, hold, held) {
+                (Some(new), true, Some(h)) => self.select(h, old, &new, span),
+                (new, ..) => new,
+            };
+            match new {
+                Some(r) => results.push(r.id),
+                None => ok = false,
+            }
+        }
+        let (graph, reads) = self.end(results);
+        ok.then(|| (graph, written.into_iter().map(|(n, ..)| n).collect(), reads))
+    }
+
+    /// The declared type of what an event carries.
+    pub(super) fn payload_type(&mut self, f: &'a ast::Field, model: &'a ast::Body, env: &Env<'a>) -> Option<Elem> {
+        let mut env = env.clone();
+        env.body = Some(model);
+        let t = self.declared(&f.ty, &mut env)?;
+        match t.elem {
+            Elem::Real(_) if t.shape.is_empty() => Some(t.elem),
+            _ => {
+                self.report(
+                    Diagnostic::error(codes::TYPE, f.ty.span, "an event carries one number or quantity")
+                        .labelled(format!("this is {}", super::value::show_type(t.elem, &t.shape))),
+                );
+                None
+            }
+        }
+    }
+
+    /// Checks handlers that nothing connects to.
+    fn check_handlers(&mut self, p: usize, env: &Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>) {
+        let model = self.pops[p].model;
+        let states = cell_states(cells);
+        for item in &model.items {
+            if let ItemKind::On { port, .. } = &item.kind
+                && !self.pops[p].feeds.contains_key(&port.name)
+            {
+                self.handler(model, &port.name, env, &states, held);
+            }
+        }
+    }
+
+    /// Integrates all equations and takes all `next` values from the same state.
+    fn dynamics(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>, shape: &[u64]) -> Option<()> {
+        let model = self.pops[p].model;
+        let mut new: Vec<(usize, Rt)> = Vec::new();
+        let mut ok = true;
+        for (k, c) in cells.iter().enumerate() {
+            let Some(e) = c.next else { continue };
+            let v = self.eval(e, env);
+            let r = self.coerce_to(&v, c.ty.elem, shape, e.span, &format!("the next value of `{}`", c.name));
+            match r.and_then(|r| self.to_shape(r, shape, e.span)) {
+                Some(r) => new.push((k, r)),
+                None => ok = false,
+            }
+        }
+        let odes: Vec<usize> = (0..cells.len()).filter(|k| cells[*k].ode.is_some()).collect();
+        let solve = model.items.iter().find_map(|i| if let ItemKind::Solve(c) = &i.kind { Some(c) } else { None });
+        let (method, substeps) = match solve {
+            Some(call) => self.method(call, env)?,
+            None => (Method::Auto, 1),
+        };
+        if !odes.is_empty() {
+            let span = cells[odes[0]].ode.map_or(Span::default(), |e| e.span);
+            let dt = match env.clock {
+                Some(dt) => dt,
+                None if self.dry => 1.0,
+                None => {
+                    self.report(
+                        Diagnostic::error(codes::NO_CLOCK, self.pops[p].span, format!("`{}` has equations but the net has no clock", model.name.name))
+                            .labelled("needs `clock`")
+                            .with_label(span, "an equation")
+                            .with_hint("add `clock 0.1 ms` to the net"),
+                    );
+                    return None;
+                }
+            };
+            let stepped = self.integrate(env, cells, &odes, shape, (method, substeps, dt), span)?;
+            new.extend(odes.iter().copied().zip(stepped));
+        } else if let Some(call) = solve {
+            self.report(
+                Diagnostic::warning(codes::SOLVE_UNUSED, call.span, "there is nothing to solve").labelled("this neuron has no equations"),
+            );
+        }
+        for (k, r) in new {
+            let c = &cells[k];
+            let r = match (held, c.held, env.get(c.name)) {
+                (Some(h), true, Some(Val::Rt(old))) => {
+                    let old = old.clone();
+                    self.select(h, &old, &r, c.span)?
+                }
+                _ => r,
+            };
+            env.bind(c.name, Val::Rt(r));
+        }
+        ok.then_some(())
+    }
+
+    fn integrate(
+        &mut self,
+        env: &mut Env<'a>,
+        cells: &[Cell<'a>],
+        odes: &[usize],
+        shape: &[u64],
+        (method, substeps, dt): (Method, u32, f64),
+        span: Span,
+    ) -> Option<Vec<Rt>> {
+        let mut states = Vec::new();
+        for k in odes {
+            let v = env.get(cells[*k].name).cloned().unwrap_or(Val::Poison);
+            let r = self.lift(&v, cells[*k].span)?;
+            states.push(self.to_shape(r, shape, cells[*k].span)?.id);
+        }
+        self.begin(Capture::Whole);
+        let mut inner = env.clone();
+        for k in odes {
+            let r = self.region_param(cells[*k].ty.elem, shape, cells[*k].name);
+            inner.bind(cells[*k].name, Val::Rt(r));
+        }
+        let mut results = Vec::new();
+        let mut ok = true;
+        for k in odes {
+            let c = &cells[*k];
+            let Some(e) = c.ode else { continue };
+            let elem = c.ty.elem;
+            let Some(rate) = elem.dims().div(Dims::TIME).filter(|_| matches!(elem, Elem::Real(_))) else {
+                self.report(
+                    Diagnostic::error(codes::TYPE, c.span, format!("`{}` is not a real number and has no derivative", c.name)).labelled("here"),
+                );
+                ok = false;
+                continue;
+            };
+            let v = self.eval(e, &mut inner);
+            let r = self.coerce_to(&v, Elem::Real(rate), shape, e.span, &format!("the derivative of `{}`", c.name));
+            match r.and_then(|r| self.to_shape(r, shape, e.span)) {
+                Some(r) => results.push(r.id),
+                None => ok = false,
+            }
+        }
+        let (rhs, captured) = self.end(results);
+        if !ok {
+            return None;
+        }
+        let mut reads = Vec::new();
+        for c in &captured {
+            reads.push(self.here(c, span)?.id);
+        }
+        let dt = Elab::dt_attr(dt);
+        let count = states.len();
+        let out = self.nodes(span, |g| g.integrate(&states, &reads, method, dt, substeps, count, rhs))?;
+        Some(out.into_iter().zip(odes).map(|(id, k)| self.rt(id, cells[*k].ty.elem, shape.to_vec())).collect())
+    }
+
+    fn method(&mut self, call: &'a ast::Call, env: &mut Env<'a>) -> Option<(Method, u32)> {
+        let name = call.name.name.as_str();
+        let Some(method) = Method::ALL.iter().copied().find(|m| m.name() == name) else {
+            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, call.name.span, format!("there is no solver `{name}`")).labelled("unknown solver");
+            d.hint = Some(match nearest(name, Method::ALL.iter().map(|m| m.name())) {
+                Some(n) => format!("did you mean `{n}`?"),
+                None => "known are exact, exp_euler, euler, rk4 and auto".into(),
+            });
+            self.report(d);
+            return None;
+        };
+        let mut substeps = 1;
+        for a in &call.args {
+            let named = a.name.as_ref().is_none_or(|n| n.name == "substeps");
+            if !named || method != Method::Rk4 && method != Method::Euler {
+                self.report(
+                    Diagnostic::error(codes::ARGUMENTS, a.span, format!("`{name}` does not take this argument"))
+                        .labelled("`rk4` and `euler` take `substeps`"),
+                );
+                return None;
+            }
+            let n = self.eval_int(&a.value, env, "`substeps`")?;
+            match u32::try_from(n) {
+                Ok(n) if (1..=1000).contains(&n) => substeps = n,
+                _ => {
+                    self.report(Diagnostic::error(codes::ARGUMENTS, a.span, "`substeps` lies between 1 and 1000").labelled(format!("this is {n}")));
+                    return None;
+                }
+            }
+        }
+        Some((method, substeps))
+    }
+
+    /// Threshold, reset and the refractory countdown. Gives the spikes.
+    #[allow(clippy::option_option)]
+    fn fire(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], refractory: Option<Refractory>, shape: &[u64]) -> Option<Option<Rt>> {
+        let model = self.pops[p].model;
+        let Some(cond) = model.items.iter().find_map(|i| if let ItemKind::Threshold(e) = &i.kind { Some(e) } else { None }) else {
+            return Some(None);
+        };
+        let v = self.eval(cond, env);
+        let c = self.truth_value(&v, cond.span)?;
+        let c = self.to_shape(c, shape, cond.span)?;
+        let fired = match &refractory {
+            None => c.id,
+            Some(r) => {
+                let free = self.node(cond.span, |g| g.not(r.held.id))?;
+                self.node(cond.span, |g| g.and(c.id, free))?
+            }
+        };
+        let name = format!("{}.spike", self.pops[p].name);
+        self.name_value(fired, &name);
+        let fired = self.rt(fired, Elem::Bool, shape.to_vec());
+        if let Some(body) = model.items.iter().find_map(|i| if let ItemKind::Reset(b) = &i.kind { Some(b) } else { None }) {
+            let before = env.clone();
+            let states: Vec<(String, Elem)> = cells.iter().map(|c| (c.name.to_string(), c.ty.elem)).collect();
+            let mut w = Writes { states, emitted: None, place: "`reset`" };
+            let ok = self.run_actions(body, env, &mut w);
+            for n in super::actions::assigned(body) {
+                if let (Some(Val::Rt(new)), Some(Val::Rt(old))) = (env.get(n).cloned(), before.get(n).cloned()) {
+                    let r = self.select(&fired, &new, &old, cond.span)?;
+                    env.bind(n, Val::Rt(r));
+                }
+            }
+            if !ok {
+                return None;
+            }
+        }
+        if let Some(r) = refractory {
+            let one = self.pool(Tensor::from_vec(Vec::new(), vec![1i32])?);
+            let one = self.node(r.span, |g| g.constant(one))?;
+            let zero = self.pool(Tensor::from_vec(Vec::new(), vec![0i32])?);
+            let zero = self.node(r.span, |g| g.constant(zero))?;
+            let down = self.node(r.span, |g| g.sub(r.counter, one))?;
+            let down = self.node(r.span, |g| g.max(down, zero))?;
+            let next = self.node(r.span, |g| g.select(fired.id, r.ticks, down))?;
+            self.set_next(&r.full, next);
+        }
+        Some(Some(fired))
+    }
+
+    /// Stores the states, runs what learns from the spikes, and computes outputs.
+    fn commit(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], fired: Option<Rt>, shape: &[u64]) -> Option<()> {
+        let model = self.pops[p].model;
+        let mut ok = true;
+        for c in cells {
+            let v = env.get(c.name).cloned().unwrap_or(Val::Poison);
+            let done = self.lift(&v, c.span).and_then(|r| self.to_shape(r, shape, c.span)).and_then(|r| {
+                let raw = self.restore(r, &c.ty, c.span)?;
+                Some((raw.clone(), self.unstore(raw, &c.ty, c.span)?))
+            });
+            let Some((raw, read)) = done else {
+                ok = false;
+                env.bind(c.name, Val::Poison);
+                self.pops[p].values.insert(c.name.to_string(), Val::Poison);
+                continue;
+            };
+            self.set_next(&c.full, raw.id);
+            self.name_value(read.id, &c.full);
+            env.bind(c.name, Val::Rt(read.clone()));
+            self.pops[p].values.insert(c.name.to_string(), Val::Rt(read));
+        }
+        if let Some(f) = &fired {
+            self.pops[p].values.insert("spike".into(), Val::Rt(f.clone()));
+            self.learn_post(p, f);
+        } else {
+            self.refuse_post(p);
+        }
+        for item in &model.items {
+            if let ItemKind::Output { name, ty, value } = &item.kind {
+                let v = self.eval(value, env);
+                let what = format!("the output `{}`", name.name);
+                let r = match ty {
+                    Some(ty) => {
+                        let t = self.cell_type(ty, env);
+                        t.and_then(|t| self.coerce_to(&v, t.elem, shape, value.span, &what))
+                    }
+                    None => self.lift(&v, value.span),
+                };
+                let r = r.and_then(|r| self.to_shape(r, shape, value.span));
+                let v = match r {
+                    Some(r) => {
+                        let full = format!("{}.{}", self.pops[p].name, name.name);
+                        self.name_value(r.id, &full);
+                        Val::Rt(r)
+                    }
+                    None => {
+                        ok = false;
+                        Val::Poison
+                    }
+                };
+                self.pops[p].values.insert(name.name.clone(), v);
+            }
+        }
+        ok.then_some(())
+    }
+
+    /// Checks neurons and synapses of the main file that no net uses.
+    pub(super) fn check_unused(&mut self) {
+        let used: Vec<(usize, *const ast::Body)> = self.pops.iter().map(|p| (p.file, std::ptr::from_ref(p.model))).collect();
+        let sources = self.sources;
+        let module = std::mem::take(&mut self.m);
+        let consts = std::mem::take(&mut self.step_consts);
+        let literals = std::mem::take(&mut self.literals);
+        self.dry = true;
+        self.frames.clear();
+        self.demands.clear();
+        for (r, d) in sources.own(0) {
+            match d {
+                super::names::Decl::Neuron(b) if !used.contains(&(r.file, std::ptr::from_ref(b))) => {
+                    let p = self.pops.len();
+                    self.pops.push(Pop::new(usize::MAX, b.name.name.clone(), b.name.span, b, r.file, vec![1], &[]));
+                    self.pop(p, b.name.span);
+                }
+                super::names::Decl::Synapse(b) => self.check_body(b, false),
+                _ => {}
+            }
+        }
+        self.dry = false;
+        self.m = module;
+        self.step_consts = consts;
+        self.literals = literals;
+    }
+}
+
+/// Names, types and whether they are held.
+fn cell_states(cells: &[Cell<'_>]) -> Vec<(String, Elem, bool)> {
+    cells.iter().map(|c| (c.name.to_string(), c.ty.elem, c.held)).collect()
+}
