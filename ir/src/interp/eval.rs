@@ -1,11 +1,12 @@
 //! Evaluation of one graph: the step function or a region.
 
+use super::columns::{self, Columns};
 use super::register::{put, scalars, zeros};
 use super::synapse::Synapses;
 use super::{broken, data, tensor_ops};
 use crate::diag::Diagnostic;
-use crate::graph::expand::elementwise;
-use crate::graph::{Class, ConnId, Constant, Graph, LineId, Node, Op};
+use crate::graph::expand::{elementwise, load};
+use crate::graph::{Class, ConnId, Constant, Graph, LineId, Node, Op, ValueId};
 use crate::kernel::{Evaluate, Scalar};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -39,22 +40,48 @@ impl Context<'_> {
         for (p, t) in graph.params.iter().zip(params) {
             *values.get_mut(p.index()).ok_or_else(|| broken("a parameter does not exist"))? = Some(t.clone());
         }
+        self.fill(graph, &mut values, depth)?;
+        Ok(values)
+    }
+
+    /// Evaluates the nodes whose results are not there yet.
+    pub fn fill(&self, graph: &Graph, values: &mut [Option<Tensor>], depth: usize) -> Result<(), Diagnostic> {
         for node in &graph.nodes {
-            let args = node
-                .args
-                .iter()
-                .map(|a| values.get(a.index()).cloned().flatten())
-                .collect::<Option<Vec<Tensor>>>()
-                .ok_or_else(|| broken(format!("an operand of `{}` is not defined", node.op)))?;
-            let results = self.node(graph, node, &args, depth)?;
-            if results.len() != node.results.len() {
-                return Err(broken(format!("`{}` gives {} results", node.op, results.len())));
-            }
-            for (r, t) in node.results.iter().zip(results) {
-                *values.get_mut(r.index()).ok_or_else(|| broken("a result does not exist"))? = Some(t);
+            if !known(&node.results, values) {
+                let args = operands(node, values)
+                    .ok_or_else(|| broken(format!("an operand of `{}` is not defined", node.op)))?;
+                self.assign(graph, node, &args, values, depth)?;
             }
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// Evaluates the nodes that depend on nothing but the values that are there.
+    pub fn fill_known(&self, graph: &Graph, values: &mut [Option<Tensor>], depth: usize) -> Result<(), Diagnostic> {
+        for node in &graph.nodes {
+            if let Some(args) = operands(node, values) {
+                self.assign(graph, node, &args, values, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(
+        &self,
+        graph: &Graph,
+        node: &Node,
+        args: &[Tensor],
+        values: &mut [Option<Tensor>],
+        depth: usize,
+    ) -> Result<(), Diagnostic> {
+        let results = self.node(graph, node, args, depth)?;
+        if results.len() != node.results.len() {
+            return Err(broken(format!("`{}` gives {} results", node.op, results.len())));
+        }
+        for (r, t) in node.results.iter().zip(results) {
+            *values.get_mut(r.index()).ok_or_else(|| broken("a result does not exist"))? = Some(t);
+        }
+        Ok(())
     }
 
     /// The results of a region.
@@ -240,6 +267,14 @@ impl Context<'_> {
     }
 }
 
+fn known(ids: &[ValueId], values: &[Option<Tensor>]) -> bool {
+    ids.iter().all(|v| values.get(v.index()).is_some_and(Option::is_some))
+}
+
+fn operands(node: &Node, values: &[Option<Tensor>]) -> Option<Vec<Tensor>> {
+    node.args.iter().map(|a| values.get(a.index()).cloned().flatten()).collect()
+}
+
 fn misfit(op: &Op) -> Diagnostic {
     broken(format!("`{op}` does not fit its operands"))
 }
@@ -259,21 +294,28 @@ fn map(op: &Op, args: &[Tensor], result: DType) -> Option<Tensor> {
     let shape = args.iter().map(Tensor::shape).find(|s| !s.is_empty()).unwrap_or(&[]).to_vec();
     let mut out = zeros(result, shape)?;
     let mut dtypes = [DType::Bool; 3];
-    let mut columns: [Vec<Scalar>; 3] = Default::default();
     for (k, a) in args.iter().enumerate() {
         *dtypes.get_mut(k)? = a.dtype();
         if !a.shape().is_empty() && a.len() != out.len() {
             return None;
         }
-        columns[k] = scalars(a);
     }
-    let mut values = [Scalar::Bool(false); 3];
-    for k in 0..out.len() {
-        for (slot, (column, a)) in values.iter_mut().zip(columns.iter().zip(args)) {
-            *slot = column[if a.shape().is_empty() { 0 } else { k }];
+    let dtypes = &dtypes[..args.len()];
+    if out.shape().is_empty() {
+        let values = args.iter().map(|a| load(a, 0)).collect::<Option<Vec<Scalar>>>()?;
+        put(&mut out, 0, elementwise(&mut Evaluate, op, &values, dtypes, result));
+        return Some(out);
+    }
+    let mut columns = Columns::default();
+    let mut values = [0u32; 3];
+    for at in (0..out.len()).step_by(columns::LANES) {
+        let n = columns::LANES.min(out.len() - at);
+        columns.clear();
+        for (value, a) in values.iter_mut().zip(args) {
+            *value = if a.shape().is_empty() { columns.scalar(a)? } else { columns.read(a, at, n)? };
         }
-        let value = elementwise(&mut Evaluate, op, &values[..args.len()], &dtypes[..args.len()], result);
-        put(&mut out, k, value);
+        let y = elementwise(&mut columns, op, &values[..args.len()], dtypes, result);
+        columns.write(y, &mut out, at, n)?;
     }
     Some(out)
 }

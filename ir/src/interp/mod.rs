@@ -4,6 +4,7 @@
 //! other). It verifies the module first, allocates no more than it was allowed to, and never panics on a module or on
 //! inputs.
 
+mod columns;
 mod data;
 pub(crate) mod eval;
 pub(crate) mod register;
@@ -222,6 +223,24 @@ impl Interpreter {
             return Err(Diagnostic::error_nowhere("E0506", message));
         }
         self.states[k] = value;
+        Ok(())
+    }
+
+    /// Replaces the past of the delay lines and the number of the next tick. One list per line, the latest frame first.
+    ///
+    /// # Errors
+    /// If the number of lines or frames, or the type of a frame, is another than the module's (`E0506`). The lines are
+    /// then as before.
+    pub fn restore_lines(&mut self, tick: u64, past: Vec<Vec<Tensor>>) -> Result<(), Diagnostic> {
+        let lines = &self.module.lines;
+        let fits = |(line, frames): (&crate::graph::DelayLine, &Vec<Tensor>)| {
+            frames.len() == line.depth as usize && frames.iter().all(|f| f.ty() == line.ty)
+        };
+        if past.len() != lines.len() || !lines.iter().zip(&past).all(fits) {
+            return Err(Diagnostic::error_nowhere("E0506", "the past of a delay line has another type or length"));
+        }
+        self.lines = past.into_iter().map(VecDeque::from).collect();
+        self.tick = tick;
         Ok(())
     }
 

@@ -13,6 +13,9 @@ use rustc_hash::FxHashSet;
 /// Candidates that a region is given at once.
 const PIECE: usize = 4096;
 
+/// Largest row of candidates for which values that do not depend on the source are kept.
+const SHARED: usize = 1 << 20;
+
 /// Makes the synapses of a connectivity.
 ///
 /// # Errors
@@ -176,9 +179,17 @@ impl Expansion<'_> {
     fn predicate(&self, g: &Graph) -> Result<Pairs, Diagnostic> {
         self.check_region(g, DType::Bool, "rule")?;
         let all: Vec<u32> = (self.c.post.start as u32..self.c.post.end as u32).collect();
+        // What does not depend on the source is computed once, as long as it does not take much memory.
+        let shared: Vec<_> = match all.len() <= SHARED {
+            true => all.chunks(PIECE).map(|piece| self.shared(g, piece)).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
         self.by_rows(0, |i, row| {
-            for piece in all.chunks(PIECE) {
-                let hits = self.region(g, i, piece)?;
+            for (k, piece) in all.chunks(PIECE).enumerate() {
+                let hits = match shared.get(k) {
+                    Some(values) => self.finish(g, i, values.clone(), piece.len())?,
+                    None => self.region(g, i, piece)?,
+                };
                 for (j, hit) in piece.iter().zip(hits.bytes()) {
                     if *hit != 0 {
                         self.room(row.len())?;
@@ -434,14 +445,41 @@ impl Expansion<'_> {
     }
 
     fn region(&self, g: &Graph, i: u64, js: &[u32]) -> Result<Tensor, Diagnostic> {
-        let bad = |what: &str| self.fail("E0516", what);
-        let js_tensor = Tensor::from_vec(vec![js.len()], js.iter().map(|j| i64::from(*j)).collect::<Vec<i64>>());
-        let params = [Tensor::scalar_i64(i as i64), js_tensor.ok_or_else(|| bad("a row is too long"))?];
-        let context = Context { consts: self.pools.consts, lines: &[], synapses: &[], tick: 0 };
-        let result = context.region(g, &params, 0)?.into_iter().next().ok_or_else(|| bad("a region gives nothing"))?;
-        match result.shape() == [js.len()] {
-            true => Ok(result),
-            false => Err(bad("a region gives another number of values than it is given targets")),
+        let values = self.shared(g, js)?;
+        self.finish(g, i, values, js.len())
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { consts: self.pools.consts, lines: &[], synapses: &[], tick: 0 }
+    }
+
+    /// The values of a region that do not depend on the source.
+    fn shared(&self, g: &Graph, js: &[u32]) -> Result<Vec<Option<Tensor>>, Diagnostic> {
+        let js = Tensor::from_vec(vec![js.len()], js.iter().map(|j| i64::from(*j)).collect::<Vec<i64>>());
+        let mut values = vec![None; g.values.len()];
+        self.set(g, 1, &mut values, js)?;
+        self.context().fill_known(g, &mut values, 0)?;
+        Ok(values)
+    }
+
+    /// The result of a region for a source, given the values that do not depend on it.
+    fn finish(&self, g: &Graph, i: u64, mut values: Vec<Option<Tensor>>, n: usize) -> Result<Tensor, Diagnostic> {
+        self.set(g, 0, &mut values, Some(Tensor::scalar_i64(i as i64)))?;
+        self.context().fill(g, &mut values, 0)?;
+        let result = g.results.first().and_then(|r| values.get_mut(r.index())).and_then(Option::take);
+        match result {
+            Some(t) if t.shape() == [n] => Ok(t),
+            _ => Err(self.fail("E0516", "a region gives another number of values than it is given targets")),
+        }
+    }
+
+    fn set(&self, g: &Graph, k: usize, values: &mut [Option<Tensor>], t: Option<Tensor>) -> Result<(), Diagnostic> {
+        match g.params.get(k).and_then(|p| values.get_mut(p.index())) {
+            Some(slot) if t.is_some() => {
+                *slot = t;
+                Ok(())
+            }
+            _ => Err(self.fail("E0516", "a region does not take a source and a row of targets")),
         }
     }
 }

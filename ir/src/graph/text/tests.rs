@@ -96,8 +96,8 @@ fn errors_say_where() {
         "module \"m\" { const c0: f32 = x\"123\" }",
         expect!["1:30: bytes are an even number of hexadecimal digits in quotes"],
     );
-    refused("module \"m\" { graph { %0: f32 = nop() } }", expect!["1:31: no op is called `nop`"]);
-    refused("module \"m\" { graph { %0: i64 = iota() } }", expect!["1:31: `iota` lacks the attribute `len`"]);
+    refused("module \"m\" { graph { %0: f32 = nop() } }", expect!["1:32: no op is called `nop`"]);
+    refused("module \"m\" { graph { %0: i64 = iota() } }", expect!["1:32: `iota` lacks the attribute `len`"]);
     refused(
         "module \"m\" { graph { %1: i64 = tick() } }",
         expect!["1:20: in the graph that begins here, %0 is not defined"],
