@@ -1,0 +1,48 @@
+//! The first command of the README does what it says.
+
+use nc_tests::{nc, root};
+
+fn first_command() -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let line = text.lines().find(|l| l.starts_with("cargo run --release -p nc -- ")).expect("the first command");
+    let args = line.split(" -- ").nth(1).expect("arguments of nc");
+    args.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_first_command_of_the_readme_draws_a_plot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut args = first_command();
+    // The model lies in the repository, everything that is written in the folder.
+    let model = args.iter().position(|a| a.ends_with(".nd")).expect("a model");
+    args[model] = root().join(&args[model]).display().to_string();
+    let plot = args.iter().position(|a| a == "--plot").map(|k| args[k + 1].clone()).expect("a plot");
+    let (code, out, err) = nc(folder.path(), &args);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    let svg = std::fs::read_to_string(folder.path().join(plot)).expect("the plot was written");
+    assert!(svg.starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..80.min(svg.len())]);
+    assert!(svg.len() > 10_000, "a plot of {} bytes shows no spikes", svg.len());
+}
+
+#[test]
+fn targets_that_are_not_there_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = root().join("examples/cuba.nd").display().to_string();
+    for target in ["cuda", "gpu", "spinnaker2"] {
+        let args = ["run", &model, "--steps", "1", "--target", target];
+        let (code, _, err) = nc(folder.path(), args);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(target), "{err}");
+    }
+}
+
+#[test]
+fn formats_that_are_not_read_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["model.onnx", "model.nir"] {
+        std::fs::write(folder.path().join(name), b"\x08\x07\x12\x00\xff\xfe").expect("a file");
+        let (code, _, err) = nc(folder.path(), ["check", name]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(name), "{err}");
+    }
+}

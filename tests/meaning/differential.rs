@@ -1,0 +1,169 @@
+//! One meaning: compiled code and the interpreter of kernels give the bits of the graph interpreter, for random modules,
+//! split over one and two threads, in one call and in several. `NC_PROPTEST_CASES` says how many modules are tried.
+
+use nc_compiler::{Compiled, Options, compile};
+use nc_ir::graph::Module;
+use nc_ir::graph::testing::{Case, same};
+use nc_ir::interp::Interpreter;
+use nc_ir::kernel::abi::Code;
+use nc_ir::kernel::interp::Interpreted;
+use nc_ir::{Tensor, TensorType};
+use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Session, StateHome, entry_names};
+use nc_tests::cases;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn extents(ty: &TensorType) -> Vec<usize> {
+    ty.extents().expect("a generated module has known extents").into_iter().map(|n| n as usize).collect()
+}
+
+fn face_of(module: &Module) -> Face {
+    let port = |name: &str, value, every| {
+        let ty = module.graph.ty(value);
+        Port { name: name.to_owned(), dtype: ty.dtype, shape: extents(ty), every }
+    };
+    Face {
+        inputs: module.inputs.iter().map(|p| port(&p.name, p.value, 1)).collect(),
+        outputs: module.outputs.iter().map(|p| port(&p.name, p.value, 1)).collect(),
+        probes: module.probes.iter().map(|p| port(&p.name, p.value, p.every)).collect(),
+    }
+}
+
+fn session(compiled: &Compiled, face: Face, code: Arc<dyn Code>) -> Session {
+    let states = compiled.states.iter().map(|s| StateHome {
+        name: s.name.clone(),
+        dtype: s.ty.dtype,
+        shape: extents(&s.ty),
+        buffer: s.buffer,
+    });
+    let lines = compiled.lines.iter().map(|l| LineHome {
+        name: l.name.clone(),
+        dtype: l.ty.dtype,
+        shape: extents(&l.ty),
+        depth: l.depth,
+        frames: l.frames,
+        events: l.events,
+    });
+    let parts = Parts {
+        face,
+        program: compiled.program.clone(),
+        layout: compiled.layout.clone(),
+        code,
+        states: states.collect(),
+        lines: lines.collect(),
+    };
+    Session::new(Image::new(parts, 1 << 32).expect("parts of one model fit together")).expect("threads can be started")
+}
+
+/// What every tick gives: outputs, then the probes that are due.
+type Trace = Vec<Vec<(String, Tensor)>>;
+
+fn interpret(compiled: &Compiled, ticks: &[Vec<Tensor>]) -> (Trace, Vec<(String, Tensor)>) {
+    let mut interpreter = Interpreter::new(compiled.module.clone()).expect("a solved module can be interpreted");
+    let mut trace = Trace::new();
+    for inputs in ticks {
+        let out = interpreter.step(inputs).expect("the inputs fit");
+        let mut row: Vec<(String, Tensor)> =
+            compiled.module.outputs.iter().map(|p| p.name.clone()).zip(out.outputs).collect();
+        row.extend(out.probes.into_iter().map(|(k, t)| (compiled.module.probes[k].name.clone(), t)));
+        trace.push(row);
+    }
+    let names: Vec<String> = compiled.module.states.iter().map(|s| s.name.clone()).collect();
+    let entries = entry_names("state", names.iter().map(String::as_str));
+    let states = entries.into_iter().zip(interpreter.state().into_iter().map(|(_, t)| t.clone())).collect();
+    (trace, states)
+}
+
+/// Runs a machine in calls of `chunk` ticks.
+fn run(machine: &mut dyn Machine, ticks: &[Vec<Tensor>], chunk: usize) -> Trace {
+    let face = machine.face().clone();
+    let mut trace = vec![Vec::new(); ticks.len()];
+    let mut first = 0;
+    for part in ticks.chunks(chunk) {
+        let mut inputs = Vec::new();
+        for (k, port) in face.inputs.iter().enumerate() {
+            let mut frames = Frames::zeros(port.frame_bytes() * part.len() as u64, "inputs").expect("memory");
+            let each = port.frame_bytes() as usize;
+            for (t, row) in part.iter().enumerate() {
+                frames.bytes_mut()[t * each..(t + 1) * each].copy_from_slice(row[k].bytes());
+            }
+            inputs.push(frames);
+        }
+        let mut results: Vec<Frames> = face.results().map(|_| Frames::default()).collect();
+        machine.run(part.len() as u64, &inputs, &mut results).expect("a program keeps its word");
+        for (port, frames) in face.results().zip(&results) {
+            let each = port.frame_bytes() as usize;
+            let due = (first..first + part.len()).filter(|t| *t as u64 % port.every.max(1) == 0);
+            for (n, t) in due.enumerate() {
+                let bytes = &frames.bytes()[n * each..(n + 1) * each];
+                let tensor = Tensor::from_bytes(port.dtype, port.shape.clone(), bytes).expect("a whole frame");
+                trace[t].push((port.name.clone(), tensor));
+            }
+        }
+        first += part.len();
+    }
+    trace
+}
+
+/// Says where two results part, if they do.
+fn difference(what: &str, want: &[(String, Tensor)], got: &[(String, Tensor)]) -> Result<(), String> {
+    if want.len() != got.len() {
+        return Err(format!("{what}: {} arrays instead of {}", got.len(), want.len()));
+    }
+    for ((name, w), (other, g)) in want.iter().zip(got) {
+        if name != other || !same(w, g) {
+            return Err(format!("{what}, {name}: {g:?} instead of {w:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Holds both machines against the graph interpreter.
+fn agree(case: &Case, parts: u32) -> Result<(), String> {
+    let options = Options { parts, ..Options::default() };
+    let compiled = compile(case.module.clone(), &options).map_err(|e| format!("not compiled: {e:?}"))?;
+    let (want, states) = interpret(&compiled, &case.ticks);
+    let native = nc_cranelift::compile(&compiled.program, &compiled.layout, &nc_cranelift::Options::default())
+        .map_err(|e| format!("refused: {e:?}"))?;
+    let kernels = Interpreted::new(&compiled.program, nc_ir::kernel::interp::Options::default())
+        .map_err(|e| format!("not valid: {e}"))?;
+    let machines: [(&str, Arc<dyn Code>); 2] = [("compiled", Arc::new(native)), ("kernels", Arc::new(kernels))];
+    for (name, code) in machines {
+        for chunk in [case.ticks.len().max(1), 2] {
+            let mut session = session(&compiled, face_of(&compiled.module), code.clone());
+            let got = run(&mut session, &case.ticks, chunk);
+            for (t, (w, g)) in want.iter().zip(&got).enumerate() {
+                difference(&format!("{name}, {parts} parts, calls of {chunk}, tick {t}"), w, g)?;
+            }
+            let saved = session.export().map_err(|e| e.to_string())?;
+            let of_states: Vec<(String, Tensor)> =
+                states.iter().filter_map(|(n, _)| Some((n.clone(), saved.entries.get(n)?.clone()))).collect();
+            difference(&format!("{name}, {parts} parts, states at the end"), &states, &of_states)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn random_modules_from_seeds() {
+    for seed in 0..u64::from(cases(60)) {
+        let case = Case::from_seed(seed);
+        for parts in [1, 2] {
+            if let Err(e) = agree(&case, parts) {
+                panic!("seed {seed}: {e}\n{}", nc_ir::graph::text::print(&case.module));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(30), failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_modules_from_choices(choices in proptest::collection::vec(any::<u32>(), 0..300)) {
+        let case = Case::from_choices(&choices);
+        if let Err(e) = agree(&case, 1) {
+            return Err(TestCaseError::fail(format!("{e}\n{}", nc_ir::graph::text::print(&case.module))));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of what models mean: backends against the interpreter, file tests on every target, models against recordings.
+
+mod commands;
+mod differential;
+mod filetests;
+mod reference;
