@@ -17,6 +17,12 @@ fn same(seed: u64, parts: u32, chunk: u64) {
     }
 }
 
+/// A vector loop that stays scalar, split in two parts, around one that runs in lanes.
+#[test]
+fn nested_vector_loops_in_two_parts() {
+    same(3936, 2, u64::MAX);
+}
+
 #[test]
 fn one_part() {
     for seed in 0..cases(150) {
