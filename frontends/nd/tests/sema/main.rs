@@ -1,0 +1,6 @@
+//! Checks and lowering of `.nd` models.
+
+mod examples;
+mod meaning;
+mod mistakes;
+mod support;
