@@ -221,9 +221,9 @@ choice! {
         Mean = "mean",
         /// Product, in the order of the sum.
         Prod = "prod",
-        /// Largest; NaN if any is NaN.
+        /// Largest, folded in row-major order as `max(so far, next)`; NaN if any is NaN.
         Max = "max",
-        /// Smallest; NaN if any is NaN.
+        /// Smallest, folded in row-major order as `min(so far, next)`; NaN if any is NaN.
         Min = "min",
     }
 }

@@ -179,7 +179,7 @@ macro_rules! ops {
             ///
             /// # Errors
             /// If the operand types do not fit the op.
-            #[allow(clippy::too_many_arguments)]
+            #[allow(clippy::too_many_arguments, clippy::vec_init_then_push)]
             pub fn $name(&mut self, $($operand: operand_type!($arity),)* $($($attr: $ty,)*)? $($($region: Graph,)*)?)
                 -> Result<result_type!($results), OpError>
             {
@@ -294,7 +294,7 @@ ops! {
     Elementwise Random = random(one i, one j) { law: Distribution, stream: u64 } -> one;
 
     /// `y[.., m] = sum_k w[m, k] x[.., k] + bias[m]`: one chain per output, ascending k, from the bias (or +0), by fused
-    /// multiply-add; the stored result is `acc + 0.0`.
+    /// multiply-add; the stored result is `acc + 0.0`. Types narrower than a register are summed in it and narrowed once.
     Contraction Linear = linear(one x, one w, opt bias) -> one;
     /// `y[.., m, n] = sum_k a[.., m, k] b[.., k, n]` in the chain order of `linear`; leading extents broadcast.
     Contraction Matmul = matmul(one a, one b) -> one;
@@ -334,7 +334,8 @@ ops! {
     /// Runs `then_body` or `else_body` on `inputs`; both have the same result types.
     Control If = cond(one c, many inputs) [then_body, else_body] -> many;
     /// Runs `body` for each row of the leading axis of `scanned`: (carried.., rows.., captured..) to (carried..,
-    /// outputs..). Results: the last carried values, then the outputs stacked on a leading axis.
+    /// outputs..). Results: the last carried values, then the outputs stacked on a leading axis. With `reverse` the last row
+    /// comes first; a row's output stands at the row's place.
     Control Scan = scan(many carried, many scanned, many captured)
         { carried_count: usize, scanned_count: usize, reverse: bool } [body] -> many;
     /// Runs `body` at most `trips` times while the condition holds: (iteration as i64, carried.., captured..) to

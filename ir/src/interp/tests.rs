@@ -129,7 +129,7 @@ fn every_conversion_from_f64_to_halves_rounds_as_the_half_crate_does() {
 #[test]
 fn data_moves() {
     let x = i64s(&[2, 3], &[0, 1, 2, 3, 4, 5]);
-    let out = run(&[x.clone()], |b, x| {
+    let out = run(std::slice::from_ref(&x), |b, x| {
         let x = x[0];
         let iota = b.iota(2)?;
         Ok(vec![
@@ -280,8 +280,8 @@ fn control_runs_its_regions() {
         });
         // 1 + ..: the condition is false after the first trip, as next >= captured.
         let mut out = b.repeat(x[0], x[1], &[x[0]], &[x[2]], 1, body)?;
-        let then_body = region(NO_POOLS, &[scalar.clone()], |b, p| Ok(vec![b.neg(p[0])?]));
-        let else_body = region(NO_POOLS, &[scalar.clone()], |_, p| Ok(vec![p[0]]));
+        let then_body = region(NO_POOLS, std::slice::from_ref(&scalar), |b, p| Ok(vec![b.neg(p[0])?]));
+        let else_body = region(NO_POOLS, std::slice::from_ref(&scalar), |_, p| Ok(vec![p[0]]));
         out.extend(b.cond(x[1], &[x[0]], then_body, else_body)?);
         Ok(out)
     });
@@ -421,9 +421,9 @@ fn what_cannot_run_is_refused() {
     let code = |r: Result<Interpreter, Diagnostic>| r.err().map(|d| d.code);
     let x = f32s(&[2], &[0.0; 2]);
     let rhs = region(NO_POOLS, &[x.ty()], |_, p| Ok(vec![p[0]]));
-    let m = module(&[x.clone()], |b, x| b.integrate(&[x[0]], &[], Method::Auto, Real(1e-3), 1, 1, rhs));
+    let m = module(std::slice::from_ref(&x), |b, x| b.integrate(&[x[0]], &[], Method::Auto, Real(1e-3), 1, 1, rhs));
     assert_eq!(code(Interpreter::new(Arc::new(m))), Some("E0502"));
-    let mut m = module(&[x.clone()], |b, x| Ok(vec![b.neg(x[0])?]));
+    let mut m = module(std::slice::from_ref(&x), |b, x| Ok(vec![b.neg(x[0])?]));
     assert_eq!(code(Interpreter::with_limit(Arc::new(m.clone()), 15)), Some("E0504"));
     let mut it = Interpreter::with_limit(Arc::new(m.clone()), 16).expect("fits");
     assert_eq!(it.step(&[]).expect_err("none given").code, "E0505");

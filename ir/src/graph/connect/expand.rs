@@ -510,8 +510,8 @@ fn choose(stream: u64, row: u64, k: u64, n: u64, drawn: &mut FxHashSet<u64>, mut
     drawn.clear();
     for (d, top) in (n - k..n).enumerate() {
         let [lo, hi, ..] = random::words_at(stream, row, d as u64, 0);
-        let bits = u64::from(hi) << 32 | u64::from(lo);
-        let pick = (u128::from(bits) * (u128::from(top) + 1) >> 64) as u64;
+        let bits = (u64::from(hi) << 32) | u64::from(lo);
+        let pick = ((u128::from(bits) * (u128::from(top) + 1)) >> 64) as u64;
         let x = if drawn.insert(pick) { pick } else { top };
         drawn.insert(x);
         take(x);

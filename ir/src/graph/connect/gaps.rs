@@ -34,7 +34,7 @@ impl Gaps {
         }
         let (lo, hi) =
             if k.is_multiple_of(2) { (self.block[0], self.block[1]) } else { (self.block[2], self.block[3]) };
-        let bits = (u64::from(hi) << 32 | u64::from(lo)) >> 11;
+        let bits = ((u64::from(hi) << 32) | u64::from(lo)) >> 11;
         let u = bits as f64 * (1.0 / (1u64 << 53) as f64);
         let log = f64::from_bits(math::log(&mut Wide, (1.0 - u).to_bits()));
         (log / self.log_q).floor()
@@ -141,7 +141,7 @@ mod tests {
     fn bare_bits_give_the_same_logarithms() {
         for k in 0..20_000u64 {
             let x = random::words_at(7, k, 0, 0);
-            let u = (u64::from(x[0]) << 32 | u64::from(x[1])) as f64 / 2f64.powi(64);
+            let u = ((u64::from(x[0]) << 32) | u64::from(x[1])) as f64 / 2f64.powi(64);
             for (f, arg) in [(0, 1.0 - u), (1, -u), (0, u), (1, -u * 1e-9), (1, -u * 1e-18)] {
                 let (bare, typed) = match f {
                     0 => (math::log(&mut Wide, arg.to_bits()), math::log(&mut Evaluate, Scalar::F64(arg))),

@@ -7,6 +7,9 @@ mod data;
 mod region;
 mod tensor;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Arity, Graph, Op, Pools, ValueId};
 use crate::types::{DType, Dim, TensorType};
 

@@ -47,7 +47,7 @@ pub(super) fn tensor(c: &mut Choices, ty: &TensorType) -> Tensor {
         DType::U8 => fill!(int(c) as u8),
         DType::Bool => {
             let rare = c.below(3) as u32;
-            let bits: Vec<bool> = (0..n).map(|_| c.draw() >> 8 & rare == rare).collect();
+            let bits: Vec<bool> = (0..n).map(|_| (c.draw() >> 8) & rare == rare).collect();
             Tensor::from_bools(shape.clone(), &bits)
         }
     };

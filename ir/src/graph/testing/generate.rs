@@ -398,7 +398,7 @@ impl Gen {
         };
         let (pres, posts) = (part(&mut self.c, pre), part(&mut self.c, post));
         let (m, n) = (pres.end - pres.start, posts.end - posts.start);
-        let stream = u64::from(self.c.draw()) << 32 | u64::from(self.c.draw());
+        let stream = (u64::from(self.c.draw()) << 32) | u64::from(self.c.draw());
         let rule = match self.c.below(7) {
             0 => Rule::All,
             1 if m == n => Rule::OneToOne,

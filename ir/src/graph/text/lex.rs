@@ -208,6 +208,6 @@ impl<'a> Lexer<'a> {
         }
         self.at += 1;
         let value = |b: u8| char::from(b).to_digit(16).unwrap_or(0) as u8;
-        Ok(Token::Bytes(digits.as_bytes().chunks_exact(2).map(|p| value(p[0]) << 4 | value(p[1])).collect()))
+        Ok(Token::Bytes(digits.as_bytes().chunks_exact(2).map(|p| (value(p[0]) << 4) | value(p[1])).collect()))
     }
 }
