@@ -48,7 +48,8 @@ impl<'a> Elab<'a> {
                         Some(list) => list.push((v, value.span)),
                         None => {
                             self.report(
-                                Diagnostic::error(codes::MISPLACED, a.span, "`emit` belongs in `on pre` of a synapse").labelled("not here"),
+                                Diagnostic::error(codes::MISPLACED, a.span, "`emit` belongs in `on pre` of a synapse")
+                                    .labelled("not here"),
                             );
                             ok = false;
                         }
@@ -58,12 +59,17 @@ impl<'a> Elab<'a> {
                     let name = path.text();
                     let Some((_, elem)) = w.states.iter().find(|(n, _)| *n == name).cloned() else {
                         let mut d = if path.parts.len() == 1 && env.get(&name).is_some() {
-                            Diagnostic::error(codes::NOT_A_STATE, path.span, format!("`{name}` is not a state and cannot be assigned"))
+                            Diagnostic::error(
+                                codes::NOT_A_STATE,
+                                path.span,
+                                format!("`{name}` is not a state and cannot be assigned"),
+                            )
                         } else {
                             Diagnostic::error(codes::UNKNOWN_NAME, path.span, format!("there is no state `{name}`"))
                         }
                         .labelled(format!("{} writes states only", w.place));
-                        d.hint = nearest(&name, w.states.iter().map(|(n, _)| n.as_str())).map(|n| format!("did you mean `{n}`?"));
+                        d.hint = nearest(&name, w.states.iter().map(|(n, _)| n.as_str()))
+                            .map(|n| format!("did you mean `{n}`?"));
                         self.report(d);
                         ok = false;
                         continue;

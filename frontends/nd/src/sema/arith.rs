@@ -73,7 +73,9 @@ impl Elab<'_> {
         match (&a, &b) {
             (Val::Poison, _) | (_, Val::Poison) => Val::Poison,
             (Val::Int(x), Val::Int(y)) => self.int_op(op, *x, *y, sb, span),
-            (Val::Bool(x), Val::Bool(y)) if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Eq | BinaryOp::Ne) => {
+            (Val::Bool(x), Val::Bool(y))
+                if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Eq | BinaryOp::Ne) =>
+            {
                 Val::Bool(match op {
                     BinaryOp::And => *x && *y,
                     BinaryOp::Or => *x || *y,
@@ -142,7 +144,8 @@ impl Elab<'_> {
 
     fn not_truth(&mut self, span: Span) -> Val {
         self.report(
-            Diagnostic::error(codes::TYPE, span, "`and`, `or` and `not` take truth values").labelled("these are numbers"),
+            Diagnostic::error(codes::TYPE, span, "`and`, `or` and `not` take truth values")
+                .labelled("these are numbers"),
         );
         Val::Poison
     }
@@ -205,7 +208,9 @@ impl Elab<'_> {
     }
 
     fn huge_unit(&mut self, span: Span) -> Val {
-        self.report(Diagnostic::error(codes::UNIT, span, "the unit of this expression is out of range").labelled("here"));
+        self.report(
+            Diagnostic::error(codes::UNIT, span, "the unit of this expression is out of range").labelled("here"),
+        );
         Val::Poison
     }
 

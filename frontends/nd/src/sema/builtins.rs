@@ -120,8 +120,12 @@ impl<'a> Elab<'a> {
                     Some(s) if count(&s) == count(&x.shape) => self.reshape_to(x, s, span)?,
                     _ => {
                         self.report(
-                            Diagnostic::error(codes::SHAPE, e.span, format!("{} cannot be reshaped to {want:?}", show_shape(&x.shape)))
-                                .labelled("the numbers of elements differ"),
+                            Diagnostic::error(
+                                codes::SHAPE,
+                                e.span,
+                                format!("{} cannot be reshaped to {want:?}", show_shape(&x.shape)),
+                            )
+                            .labelled("the numbers of elements differ"),
                         );
                         return None;
                     }
@@ -134,7 +138,10 @@ impl<'a> Elab<'a> {
             "noise" => self.noise(a, env)?,
             "uniform" | "normal" | "gamma" => self.draw(a, env)?,
             other => {
-                self.report(Diagnostic::error(codes::NOT_A_FUNCTION, span, format!("`{other}` is not a function here")).labelled("here"));
+                self.report(
+                    Diagnostic::error(codes::NOT_A_FUNCTION, span, format!("`{other}` is not a function here"))
+                        .labelled("here"),
+                );
                 return None;
             }
         };
@@ -235,7 +242,9 @@ impl<'a> Elab<'a> {
         match x.elem.dims().mul(w.elem.dims()) {
             Some(d) => Some(Elem::Real(d)),
             None => {
-                self.report(Diagnostic::error(codes::UNIT, span, "the unit of this product is out of range").labelled("here"));
+                self.report(
+                    Diagnostic::error(codes::UNIT, span, "the unit of this product is out of range").labelled("here"),
+                );
                 None
             }
         }
@@ -262,9 +271,13 @@ impl<'a> Elab<'a> {
         let last = x.shape.last().copied().unwrap_or(0);
         if last != k {
             let total: Option<u64> = x.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
-            let mut d = Diagnostic::error(codes::SHAPE, a.span("x"), format!("`linear` takes {k} inputs, but {last} are given"))
-                .labelled(format!("shape {}", show_shape(&x.shape)))
-                .with_label(a.span("w"), format!("weights [out, in] = {}", show_shape(&w.shape)));
+            let mut d = Diagnostic::error(
+                codes::SHAPE,
+                a.span("x"),
+                format!("`linear` takes {k} inputs, but {last} are given"),
+            )
+            .labelled(format!("shape {}", show_shape(&x.shape)))
+            .with_label(a.span("w"), format!("weights [out, in] = {}", show_shape(&w.shape)));
             if total == Some(k) {
                 d = d.with_hint("`flatten(..)` the input first");
             } else if m == last {
@@ -288,8 +301,12 @@ impl<'a> Elab<'a> {
         let w = self.tensor_arg(a, "w", env)?;
         let ([cin, h, wd], [cout, ci, kh, kw]) = (&x.shape[..], &w.shape[..]) else {
             self.report(
-                Diagnostic::error(codes::SHAPE, a.span, "`conv2d` takes [channels, height, width] and weights [out, in, ky, kx]")
-                    .labelled(format!("got {} and {}", show_shape(&x.shape), show_shape(&w.shape))),
+                Diagnostic::error(
+                    codes::SHAPE,
+                    a.span,
+                    "`conv2d` takes [channels, height, width] and weights [out, in, ky, kx]",
+                )
+                .labelled(format!("got {} and {}", show_shape(&x.shape), show_shape(&w.shape))),
             );
             return None;
         };
@@ -306,16 +323,24 @@ impl<'a> Elab<'a> {
         };
         let Some(groups) = groups else {
             self.report(
-                Diagnostic::error(codes::SHAPE, a.span("groups"), "`groups` must divide the channels of input and output")
-                    .labelled(format!("there are {cin} input and {cout} output channels")),
+                Diagnostic::error(
+                    codes::SHAPE,
+                    a.span("groups"),
+                    "`groups` must divide the channels of input and output",
+                )
+                .labelled(format!("there are {cin} input and {cout} output channels")),
             );
             return None;
         };
         if ci.checked_mul(groups) != Some(cin) {
             self.report(
-                Diagnostic::error(codes::SHAPE, a.span("w"), format!("the weights take {ci} channels, but the input has {cin}"))
-                    .labelled(format!("weights {}", show_shape(&w.shape)))
-                    .with_label(a.span("x"), format!("input {}", show_shape(&x.shape))),
+                Diagnostic::error(
+                    codes::SHAPE,
+                    a.span("w"),
+                    format!("the weights take {ci} channels, but the input has {cin}"),
+                )
+                .labelled(format!("weights {}", show_shape(&w.shape)))
+                .with_label(a.span("x"), format!("input {}", show_shape(&x.shape))),
             );
             return None;
         }
@@ -336,7 +361,8 @@ impl<'a> Elab<'a> {
         let elem = self.product(&x, &w, a.span)?;
         let b = self.bias(a, cout, elem, env)?;
         let pads = vec![pad[0], pad[1], pad[0], pad[1]];
-        let id = self.node(a.span, |g| g.conv(x.id, w.id, b.map(|b| b.id), stride.to_vec(), pads, dilation.to_vec(), groups))?;
+        let id = self
+            .node(a.span, |g| g.conv(x.id, w.id, b.map(|b| b.id), stride.to_vec(), pads, dilation.to_vec(), groups))?;
         Some(self.rt(id, elem, shape))
     }
 
@@ -365,10 +391,14 @@ impl<'a> Elab<'a> {
         let inner = if y.shape.len() == 1 { y.shape[0] } else { y.shape[y.shape.len() - 2] };
         if x.shape.last().copied() != Some(inner) {
             self.report(
-                Diagnostic::error(codes::SHAPE, a.span, format!("`matmul` of {} and {}", show_shape(&x.shape), show_shape(&y.shape)))
-                    .labelled("the inner extents differ")
-                    .with_label(a.span("a"), show_shape(&x.shape))
-                    .with_label(a.span("b"), show_shape(&y.shape)),
+                Diagnostic::error(
+                    codes::SHAPE,
+                    a.span,
+                    format!("`matmul` of {} and {}", show_shape(&x.shape), show_shape(&y.shape)),
+                )
+                .labelled("the inner extents differ")
+                .with_label(a.span("a"), show_shape(&x.shape))
+                .with_label(a.span("b"), show_shape(&y.shape)),
             );
             return None;
         }
@@ -399,7 +429,8 @@ impl<'a> Elab<'a> {
             }
             _ => {
                 self.report(
-                    Diagnostic::error(codes::SHAPE, a.span, "`matmul` of a vector and a stack of matrices").labelled("reshape one of them"),
+                    Diagnostic::error(codes::SHAPE, a.span, "`matmul` of a vector and a stack of matrices")
+                        .labelled("reshape one of them"),
                 );
                 None
             }
@@ -426,8 +457,12 @@ impl<'a> Elab<'a> {
             _ if v.is_poison() => None,
             _ => {
                 self.report(
-                    Diagnostic::error(codes::NOT_CONST, e.span, format!("`{name}` must be a plain number known at compile time"))
-                        .labelled(v.describe()),
+                    Diagnostic::error(
+                        codes::NOT_CONST,
+                        e.span,
+                        format!("`{name}` must be a plain number known at compile time"),
+                    )
+                    .labelled(v.describe()),
                 );
                 None
             }
@@ -521,8 +556,12 @@ impl<'a> Elab<'a> {
                 sorted.sort_unstable();
                 if sorted != (0..rank).collect::<Vec<_>>() || list.len() != rank {
                     self.report(
-                        Diagnostic::error(codes::SHAPE, e.span, format!("the axes {list:?} are not an order of {rank} axes"))
-                            .labelled("each axis must appear once"),
+                        Diagnostic::error(
+                            codes::SHAPE,
+                            e.span,
+                            format!("the axes {list:?} are not an order of {rank} axes"),
+                        )
+                        .labelled("each axis must appear once"),
                     );
                     return None;
                 }
@@ -549,8 +588,12 @@ impl<'a> Elab<'a> {
             Ok(n) if n > 0 && n <= 1024 && extent > 0 && extent % n == 0 => n,
             _ => {
                 self.report(
-                    Diagnostic::error(codes::SHAPE, count.span, format!("an extent of {extent} cannot be split into {n} equal parts"))
-                        .labelled(format!("the value has shape {}", show_shape(&x.shape))),
+                    Diagnostic::error(
+                        codes::SHAPE,
+                        count.span,
+                        format!("an extent of {extent} cannot be split into {n} equal parts"),
+                    )
+                    .labelled(format!("the value has shape {}", show_shape(&x.shape))),
                 );
                 return None;
             }
@@ -605,7 +648,9 @@ impl<'a> Elab<'a> {
                 match s {
                     Some(s) => s,
                     None => {
-                        self.report(Diagnostic::error(codes::SHAPE, e.span, "an extent is at least 1").labelled("here"));
+                        self.report(
+                            Diagnostic::error(codes::SHAPE, e.span, "an extent is at least 1").labelled("here"),
+                        );
                         return None;
                     }
                 }

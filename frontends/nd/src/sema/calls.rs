@@ -108,15 +108,20 @@ impl<'a> Elab<'a> {
                 (Some(at), _) if slots[at].is_none() => slots[at] = Some(&a.value),
                 (Some(_), _) => {
                     self.report(
-                        Diagnostic::error(codes::ARGUMENTS, a.span, format!("this argument of `{name}` is given twice"))
-                            .labelled("given before"),
+                        Diagnostic::error(
+                            codes::ARGUMENTS,
+                            a.span,
+                            format!("this argument of `{name}` is given twice"),
+                        )
+                        .labelled("given before"),
                     );
                     ok = false;
                 }
                 (None, Some(n)) => {
                     let known: Vec<&str> = names.iter().map(|m| m.trim_end_matches('?')).collect();
-                    let mut d = Diagnostic::error(codes::ARGUMENTS, n.span, format!("`{name}` has no argument `{}`", n.name))
-                        .labelled("unknown argument");
+                    let mut d =
+                        Diagnostic::error(codes::ARGUMENTS, n.span, format!("`{name}` has no argument `{}`", n.name))
+                            .labelled("unknown argument");
                     d.hint = Some(match nearest(&n.name, known.iter().copied()) {
                         Some(m) => format!("did you mean `{m}`?"),
                         None => format!("it takes {}", known.join(", ")),
@@ -126,8 +131,12 @@ impl<'a> Elab<'a> {
                 }
                 (None, None) => {
                     self.report(
-                        Diagnostic::error(codes::ARGUMENTS, a.span, format!("`{name}` takes at most {} arguments", names.len()))
-                            .labelled("one too many"),
+                        Diagnostic::error(
+                            codes::ARGUMENTS,
+                            a.span,
+                            format!("`{name}` takes at most {} arguments", names.len()),
+                        )
+                        .labelled("one too many"),
                     );
                     return None;
                 }
@@ -198,9 +207,13 @@ impl<'a> Elab<'a> {
                 _ => {
                     let names: Vec<&str> = f.params.iter().map(|p| p.name.name.as_str()).collect();
                     self.report(
-                        Diagnostic::error(codes::ARGUMENTS, a.span, format!("`{}` does not take this argument", f.name.name))
-                            .labelled("unknown, given twice, or one too many")
-                            .with_label(f.name.span, format!("takes {}", names.join(", "))),
+                        Diagnostic::error(
+                            codes::ARGUMENTS,
+                            a.span,
+                            format!("`{}` does not take this argument", f.name.name),
+                        )
+                        .labelled("unknown, given twice, or one too many")
+                        .with_label(f.name.span, format!("takes {}", names.join(", "))),
                     );
                     return Val::Poison;
                 }
@@ -210,9 +223,13 @@ impl<'a> Elab<'a> {
         for (p, slot) in f.params.iter().zip(slots) {
             let Some(e) = slot else {
                 self.report(
-                    Diagnostic::error(codes::ARGUMENTS, span, format!("`{}` needs the argument `{}`", f.name.name, p.name.name))
-                        .labelled("an argument is missing")
-                        .with_label(p.span, "declared here"),
+                    Diagnostic::error(
+                        codes::ARGUMENTS,
+                        span,
+                        format!("`{}` needs the argument `{}`", f.name.name, p.name.name),
+                    )
+                    .labelled("an argument is missing")
+                    .with_label(p.span, "declared here"),
                 );
                 return Val::Poison;
             };
@@ -294,7 +311,10 @@ impl<'a> Elab<'a> {
         }
         match xs.as_slice() {
             [] => {
-                self.report(Diagnostic::error(codes::ARGUMENTS, span, format!("`{name}` needs an argument")).labelled("none given"));
+                self.report(
+                    Diagnostic::error(codes::ARGUMENTS, span, format!("`{name}` needs an argument"))
+                        .labelled("none given"),
+                );
                 None
             }
             [(v, s)] => {
@@ -426,17 +446,29 @@ impl<'a> Elab<'a> {
     }
 
     /// Two numbers `[y, x]`, or one for both, each at least `least`.
-    pub(super) fn two(&mut self, e: Option<&'a Expr>, default: u64, least: u64, env: &mut Env<'a>, what: &str) -> Option<[u64; 2]> {
+    pub(super) fn two(
+        &mut self,
+        e: Option<&'a Expr>,
+        default: u64,
+        least: u64,
+        env: &mut Env<'a>,
+        what: &str,
+    ) -> Option<[u64; 2]> {
         let Some(e) = e else { return Some([default, default]) };
         let v = self.ints(e, env, what)?;
-        let n: Option<Vec<u64>> = v.iter().map(|x| u64::try_from(*x).ok().filter(|x| *x >= least && *x <= u64::from(u32::MAX))).collect();
+        let n: Option<Vec<u64>> =
+            v.iter().map(|x| u64::try_from(*x).ok().filter(|x| *x >= least && *x <= u64::from(u32::MAX))).collect();
         match n.as_deref() {
             Some([a]) => Some([*a, *a]),
             Some([a, b]) => Some([*a, *b]),
             _ => {
                 self.report(
-                    Diagnostic::error(codes::SHAPE, e.span, format!("`{what}` is one number or two, each at least {least}"))
-                        .labelled("here"),
+                    Diagnostic::error(
+                        codes::SHAPE,
+                        e.span,
+                        format!("`{what}` is one number or two, each at least {least}"),
+                    )
+                    .labelled("here"),
                 );
                 None
             }
@@ -478,7 +510,8 @@ impl<'a> Elab<'a> {
         let r = self.lift_real(&v, e.span)?;
         if r.shape.is_empty() {
             self.report(
-                Diagnostic::error(codes::SHAPE, e.span, format!("`{}` needs a tensor, not a scalar", a.name)).labelled("a scalar"),
+                Diagnostic::error(codes::SHAPE, e.span, format!("`{}` needs a tensor, not a scalar", a.name))
+                    .labelled("a scalar"),
             );
             return None;
         }

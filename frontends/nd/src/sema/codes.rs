@@ -272,31 +272,15 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "a synapse that emits nothing, or too much",
         "`on pre` of a synapse emits exactly one value: what the event carries to the target.",
     ),
-    (
-        UNDRIVEN,
-        "an input that nothing drives",
-        "An input without `<-` or `connect` is zero in every tick.",
-    ),
+    (UNDRIVEN, "an input that nothing drives", "An input without `<-` or `connect` is zero in every tick."),
     (
         STATE_UNUSED,
         "a state that never changes",
         "A state of a net without `next` keeps its initial value. Use `const` or `param` if that is meant.",
     ),
-    (
-        SOLVE_UNUSED,
-        "nothing to solve",
-        "`solve` chooses a method for equations `x' = ..`; this neuron has none.",
-    ),
-    (
-        SEED_UNUSED,
-        "a seed that is not used",
-        "The outermost net's seed counts for all random numbers.",
-    ),
-    (
-        NO_EFFECT,
-        "events without effect",
-        "The handler of this port writes no state.",
-    ),
+    (SOLVE_UNUSED, "nothing to solve", "`solve` chooses a method for equations `x' = ..`; this neuron has none."),
+    (SEED_UNUSED, "a seed that is not used", "The outermost net's seed counts for all random numbers."),
+    (NO_EFFECT, "events without effect", "The handler of this port writes no state."),
     (
         ROUNDED,
         "delays rounded to whole ticks",

@@ -3,7 +3,7 @@
 use super::Elab;
 use super::codes;
 use super::emit::Capture;
-use super::expr::{Draw, Env, Sides};
+use super::expr::Env;
 use super::ports::{Source, split_path};
 use super::quantity::show_ms;
 use super::rules::{PairValue, Shape2};
@@ -105,7 +105,9 @@ impl<'a> Elab<'a> {
                     }
                 }
                 None => {
-                    let mut d = Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`connect` has no key `{key}`")).labelled("unknown key");
+                    let mut d =
+                        Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`connect` has no key `{key}`"))
+                            .labelled("unknown key");
                     d.hint = Some(match nearest(&key, KEYS.iter().copied()) {
                         Some(n) => format!("did you mean `{n}`?"),
                         None => format!("the keys are {}", KEYS.join(", ")),
@@ -130,7 +132,13 @@ impl<'a> Elab<'a> {
     }
 
     /// The flat range that an index names.
-    fn flat_range(&mut self, index: Option<&'a [Index]>, n: u64, span: Span, env: &mut Env<'a>) -> Option<std::ops::Range<u64>> {
+    fn flat_range(
+        &mut self,
+        index: Option<&'a [Index]>,
+        n: u64,
+        span: Span,
+        env: &mut Env<'a>,
+    ) -> Option<std::ops::Range<u64>> {
         match index {
             None => Some(0..n),
             Some([Index::Range(a, b)]) => {
@@ -178,7 +186,8 @@ impl<'a> Elab<'a> {
     pub(super) fn synapses(&mut self, c: usize, payload: Option<Elem>) -> Option<(Made, Entries<'a>)> {
         let e = self.entries(c)?;
         let conn = &self.conns[c];
-        let (inst, span, name, pre_expr, post_index) = (conn.inst, conn.span, conn.name.clone(), conn.pre, conn.post_index);
+        let (inst, span, name, pre_expr, post_index) =
+            (conn.inst, conn.span, conn.name.clone(), conn.pre, conn.post_index);
         let mut env = self.net_env(inst);
         let (parts, pre_index) = split_path(pre_expr).unwrap_or_default();
         // A slice stands on the connection, not on the value: take the value of the path without it.
@@ -394,8 +403,12 @@ impl<'a> Elab<'a> {
             _ => format!("[post, pre] = [{}, {}]", s.post_len(), s.pre_len()),
         };
         self.report(
-            Diagnostic::error(codes::SHAPE, span, format!("the {what} has shape {}, but {want} is expected", show_shape(shape)))
-                .labelled(format!("shape {}", show_shape(shape))),
+            Diagnostic::error(
+                codes::SHAPE,
+                span,
+                format!("the {what} has shape {}, but {want} is expected", show_shape(shape)),
+            )
+            .labelled(format!("shape {}", show_shape(shape))),
         );
     }
 
@@ -449,7 +462,9 @@ impl<'a> Elab<'a> {
     fn rounded(&mut self, place: &str, span: Span, worst: f64, tick: f64, bound: &str) {
         let subject = format!("{}: delay", place.trim_end_matches('.'));
         let text = format!("rounded to the grid of {}, by {bound}{}", show_ms(tick), show_ms(worst));
-        self.report(Diagnostic::note(codes::ROUNDED, span, format!("delays are {text}")).labelled("rounded to whole ticks"));
+        self.report(
+            Diagnostic::note(codes::ROUNDED, span, format!("delays are {text}")).labelled("rounded to whole ticks"),
+        );
         self.choice(subject, text);
     }
 
@@ -473,7 +488,8 @@ impl<'a> Elab<'a> {
             worst = worst.max((q - k).abs() * tick);
             if !(0.0..=f64::from(u32::MAX / 2)).contains(&k) {
                 self.report(
-                    Diagnostic::error(codes::OFF_GRID, span, format!("a delay of {v} is out of range")).labelled("delays are zero or more"),
+                    Diagnostic::error(codes::OFF_GRID, span, format!("a delay of {v} is out of range"))
+                        .labelled("delays are zero or more"),
                 );
                 return None;
             }
@@ -514,7 +530,15 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn pick(&mut self, table: nc_ir::graph::ConstId, i: &Rt, j: &Rt, s: &Shape2, pre_major: bool, span: Span) -> Option<Rt> {
+    fn pick(
+        &mut self,
+        table: nc_ir::graph::ConstId,
+        i: &Rt,
+        j: &Rt,
+        s: &Shape2,
+        pre_major: bool,
+        span: Span,
+    ) -> Option<Rt> {
         let t = self.constant(table, Elem::Int, span)?;
         let (major, minor, stride) = if pre_major { (i, j, s.post_len()) } else { (j, i, s.pre_len()) };
         let stride = self.int(i64::try_from(stride).ok()?, span)?;
@@ -550,8 +574,12 @@ impl<'a> Elab<'a> {
         let span = self.conns[c].span;
         if written.is_empty() {
             self.report(
-                Diagnostic::warning(codes::NO_EFFECT, span, format!("`on {port}` of `{}` writes nothing", model.name.name))
-                    .labelled("events have no effect"),
+                Diagnostic::warning(
+                    codes::NO_EFFECT,
+                    span,
+                    format!("`on {port}` of `{}` writes nothing", model.name.name),
+                )
+                .labelled("events have no effect"),
             );
             return Some(());
         }
@@ -580,7 +608,14 @@ impl<'a> Elab<'a> {
         Some(())
     }
 
-    fn project(&mut self, made: &Made, states: &[ValueId], reads: &[ValueId], deliver: nc_ir::graph::Graph, span: Span) -> Option<Vec<ValueId>> {
+    fn project(
+        &mut self,
+        made: &Made,
+        states: &[ValueId],
+        reads: &[ValueId],
+        deliver: nc_ir::graph::Graph,
+        span: Span,
+    ) -> Option<Vec<ValueId>> {
         let now: Vec<ValueId> = made.now.into_iter().collect();
         let (conn, line, n, s) = (made.conn, made.line, now.len(), states.len());
         self.nodes(span, |g| g.project(&now, states, reads, conn, line, n, s, deliver))
@@ -614,122 +649,6 @@ impl<'a> Elab<'a> {
         };
         let id = out.first().copied()?;
         Some(self.rt(id, elem, shape.to_vec()))
-    }
-
-    /// `pre.x`, `post.x`: a parameter at the synapse's end, or `pos`.
-    pub(super) fn side_field(&mut self, post: bool, name: &'a ast::Ident, env: &mut Env<'a>) -> Val {
-        if name.name == "pos" {
-            return Val::Pos(post);
-        }
-        let Some(sides) = env.sides.clone() else { return Val::Poison };
-        let (side, at) = if post { (&sides.post, &sides.j) } else { (&sides.pre, &sides.i) };
-        let word = if post { "post" } else { "pre" };
-        let Some(p) = side.pop else {
-            self.report(
-                Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{word}` is not a population and has no `{}`", name.name))
-                    .labelled("only `pos` is known"),
-            );
-            return Val::Poison;
-        };
-        self.pop_params(p);
-        let model = self.pops[p].model;
-        let params: Vec<&str> = model
-            .items
-            .iter()
-            .filter_map(|i| if let ast::ItemKind::Param { name, .. } = &i.kind { Some(name.name.as_str()) } else { None })
-            .collect();
-        if !params.contains(&name.name.as_str()) {
-            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{}` has no param `{}`", model.name.name, name.name))
-                .labelled("only params and `pos` are known when the network is built");
-            d.hint = nearest(&name.name, params.iter().copied()).map(|n| format!("did you mean `{n}`?"));
-            self.report(d);
-            return Val::Poison;
-        }
-        match self.pops[p].values.get(&name.name).cloned() {
-            Some(Val::Rt(r)) => self.gather_param(&r, &at.clone(), name.span).map_or(Val::Poison, Val::Rt),
-            _ => Val::Poison,
-        }
-    }
-
-    fn gather_param(&mut self, r: &Rt, at: &Rt, span: Span) -> Option<Rt> {
-        let host = r.host.clone()?;
-        if r.shape.is_empty() {
-            let id = r.konst.unwrap_or_else(|| self.pool(host));
-            return self.constant(id, r.elem, span);
-        }
-        let n = host.len();
-        let flat = self.pool(host.reshaped(vec![n])?);
-        let c = self.constant(flat, r.elem, span)?;
-        let at = self.here(at, span)?;
-        let id = self.node(span, |g| g.gather(c.id, at.id, 0))?;
-        Some(self.rt(id, r.elem, at.shape))
-    }
-
-    /// `pre.pos[k]`: a coordinate in the grid that the shape makes.
-    pub(super) fn position(&mut self, post: bool, indices: &'a [Index], span: Span, env: &mut Env<'a>) -> Val {
-        let Some(s) = env.sides.clone() else { return Val::Poison };
-        let (side, at) = if post { (&s.post, &s.j) } else { (&s.pre, &s.i) };
-        let [Index::At(e)] = indices else {
-            self.report(Diagnostic::error(codes::INDEX, span, "a position takes one index").labelled("write `pre.pos[0]`"));
-            return Val::Poison;
-        };
-        let Some(k) = self.axis(e, side.shape.len(), env) else { return Val::Poison };
-        self.coordinate(side, at, k, span).map_or(Val::Poison, Val::Rt)
-    }
-
-    fn coordinate(&mut self, side: &Side, at: &Rt, k: usize, span: Span) -> Option<Rt> {
-        let at = self.here(at, span)?;
-        let stride: u64 = side.shape[k + 1..].iter().product();
-        let mut id = at.id;
-        if stride > 1 {
-            let s = self.int(i64::try_from(stride).ok()?, span)?;
-            id = self.node(span, |g| g.div(id, s.id))?;
-        }
-        if k > 0 {
-            let n = self.int(i64::try_from(side.shape[k]).ok()?, span)?;
-            id = self.node(span, |g| g.rem(id, n.id))?;
-        }
-        Some(self.rt(id, Elem::Int, at.shape))
-    }
-
-    /// `dist`: the Euclidean distance of the two positions.
-    pub(super) fn distance(&mut self, span: Span, env: &mut Env<'a>) -> Val {
-        let Some(s) = env.sides.clone() else { return Val::Poison };
-        if s.pre.shape.len() != s.post.shape.len() {
-            self.report(
-                Diagnostic::error(codes::SHAPE, span, "`dist` needs two grids of the same number of axes").labelled(format!(
-                    "{} and {}",
-                    show_shape(&s.pre.shape),
-                    show_shape(&s.post.shape)
-                )),
-            );
-            return Val::Poison;
-        }
-        self.distance_value(&s, span).map_or(Val::Poison, Val::Rt)
-    }
-
-    fn distance_value(&mut self, s: &Sides, span: Span) -> Option<Rt> {
-        let mut sum: Option<ValueId> = None;
-        for k in 0..s.pre.shape.len() {
-            let a = self.coordinate(&s.pre, &s.i, k, span)?;
-            let b = self.coordinate(&s.post, &s.j, k, span)?;
-            let d = self.node(span, |g| g.sub(a.id, b.id))?;
-            let q = self.node(span, |g| g.mul(d, d))?;
-            sum = Some(match sum {
-                None => q,
-                Some(t) => self.node(span, |g| g.add(t, q))?,
-            });
-        }
-        let sum = sum?;
-        let x = self.node(span, |g| g.cast(sum, DType::F32))?;
-        let r = self.node(span, |g| g.sqrt(x))?;
-        Some(self.rt(r, Elem::NUMBER, s.j.shape.clone()))
-    }
-
-    /// Keys draws of an environment by a synapse's ends.
-    pub(super) fn pair_env(env: &mut Env<'a>, i: Rt, j: Rt, pre: &Side, post: &Side) {
-        env.draw = Draw::At { i: i.clone(), j: j.clone() };
-        env.sides = Some(Sides { i, j, pre: pre.clone(), post: post.clone() });
     }
 }
 

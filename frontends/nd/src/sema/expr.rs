@@ -222,9 +222,13 @@ impl<'a> Elab<'a> {
                 other => {
                     let kind = other.kind();
                     self.report(
-                        Diagnostic::error(codes::NOT_A_VALUE, name.span, format!("`{}` is a {kind}, not a value", name.name))
-                            .labelled("a value is expected here")
-                            .with_label(other.name().span, "declared here"),
+                        Diagnostic::error(
+                            codes::NOT_A_VALUE,
+                            name.span,
+                            format!("`{}` is a {kind}, not a value", name.name),
+                        )
+                        .labelled("a value is expected here")
+                        .with_label(other.name().span, "declared here"),
                     );
                     Val::Poison
                 }
@@ -351,8 +355,12 @@ impl<'a> Elab<'a> {
         let r = self.here(&r, span)?;
         if indices.len() > r.shape.len() {
             self.report(
-                Diagnostic::error(codes::INDEX, span, format!("{} indices for a value of shape {}", indices.len(), show_shape(&r.shape)))
-                    .labelled("too many indices"),
+                Diagnostic::error(
+                    codes::INDEX,
+                    span,
+                    format!("{} indices for a value of shape {}", indices.len(), show_shape(&r.shape)),
+                )
+                .labelled("too many indices"),
             );
             return None;
         }
@@ -430,8 +438,12 @@ impl<'a> Elab<'a> {
             Val::Rt(r) if r.elem == Elem::Int && r.scalar().is_some() => r.scalar().map(|x| x as i64),
             other => {
                 self.report(
-                    Diagnostic::error(codes::NOT_CONST, e.span, format!("{what} must be a whole number known at compile time"))
-                        .labelled(other.describe()),
+                    Diagnostic::error(
+                        codes::NOT_CONST,
+                        e.span,
+                        format!("{what} must be a whole number known at compile time"),
+                    )
+                    .labelled(other.describe()),
                 );
                 None
             }

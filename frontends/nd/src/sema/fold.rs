@@ -88,8 +88,12 @@ impl<'a> Elab<'a> {
                 }
                 (None, _) => {
                     self.report(
-                        Diagnostic::error(codes::NOT_HERE, span, format!("{what} must be known when the network is built"))
-                            .labelled("this changes while the model runs"),
+                        Diagnostic::error(
+                            codes::NOT_HERE,
+                            span,
+                            format!("{what} must be known when the network is built"),
+                        )
+                        .labelled("this changes while the model runs"),
                     );
                     return None;
                 }
@@ -105,7 +109,7 @@ impl<'a> Elab<'a> {
         };
         let (mut slots, mut results) = (Vec::new(), Vec::new());
         let mut args = Vec::with_capacity(2 + data.len());
-        let mut out: Vec<Scalar> = Vec::with_capacity(n);
+        let mut out = Column::new(want, n);
         for k in 0..n {
             let (i, j) = match &places {
                 Places::Elements(_) => (k as i64, 0),
@@ -118,38 +122,69 @@ impl<'a> Elab<'a> {
             }
             let r = inline_with(&mut Evaluate, graph, &self.m.consts, Scalar::I64(0), &args, &mut slots, &mut results);
             match (r, results.first()) {
-                (Ok(()), Some(x)) => out.push(*x),
+                (Ok(()), Some(x)) => {
+                    if !out.push(*x) {
+                        self.report(
+                            Diagnostic::error(
+                                codes::NOT_FINITE,
+                                span,
+                                format!("{what} is not a finite number everywhere"),
+                            )
+                            .labelled("gives an infinity or no number"),
+                        );
+                        return None;
+                    }
+                }
                 (Err(message), _) => {
                     self.report(
-                        Diagnostic::error(codes::NOT_HERE, span, format!("{what} cannot be computed at compile time: {message}"))
-                            .labelled("not element-wise"),
+                        Diagnostic::error(
+                            codes::NOT_HERE,
+                            span,
+                            format!("{what} cannot be computed at compile time: {message}"),
+                        )
+                        .labelled("not element-wise"),
                     );
                     return None;
                 }
                 (Ok(()), None) => return None,
             }
         }
-        let bad = out.iter().position(|x| matches!(x, Scalar::F32(x) if !x.is_finite()));
-        if bad.is_some() {
-            self.report(
-                Diagnostic::error(codes::NOT_FINITE, span, format!("{what} is not a finite number everywhere"))
-                    .labelled("gives an infinity or no number"),
-            );
-            return None;
+        out.tensor(shape)
+    }
+}
+
+/// Elements of one type.
+enum Column {
+    Real(Vec<f32>),
+    Int(Vec<i64>),
+    Bool(Vec<bool>),
+}
+
+impl Column {
+    fn new(elem: Elem, n: usize) -> Column {
+        match elem {
+            Elem::Real(_) => Column::Real(Vec::with_capacity(n)),
+            Elem::Int => Column::Int(Vec::with_capacity(n)),
+            Elem::Bool => Column::Bool(Vec::with_capacity(n)),
         }
-        match want {
-            Elem::Real(_) => {
-                let v = out.iter().map(|x| if let Scalar::F32(x) = x { *x } else { 0.0 }).collect::<Vec<f32>>();
-                Tensor::from_vec(shape, v)
-            }
-            Elem::Int => {
-                let v = out.iter().map(|x| if let Scalar::I64(x) = x { *x } else { 0 }).collect::<Vec<i64>>();
-                Tensor::from_vec(shape, v)
-            }
-            Elem::Bool => {
-                let v = out.iter().map(|x| matches!(x, Scalar::Bool(true))).collect::<Vec<bool>>();
-                Tensor::from_bools(shape, &v)
-            }
+    }
+
+    /// False for what is not a finite number of this type.
+    fn push(&mut self, x: Scalar) -> bool {
+        match (self, x) {
+            (Column::Real(v), Scalar::F32(x)) if x.is_finite() => v.push(x),
+            (Column::Int(v), Scalar::I64(x)) => v.push(x),
+            (Column::Bool(v), Scalar::Bool(x)) => v.push(x),
+            _ => return false,
+        }
+        true
+    }
+
+    fn tensor(self, shape: Vec<usize>) -> Option<Tensor> {
+        match self {
+            Column::Real(v) => Tensor::from_vec(shape, v),
+            Column::Int(v) => Tensor::from_vec(shape, v),
+            Column::Bool(v) => Tensor::from_bools(shape, &v),
         }
     }
 }

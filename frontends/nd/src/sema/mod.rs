@@ -9,6 +9,7 @@
 
 mod actions;
 mod arith;
+mod body;
 mod builtins;
 mod calls;
 pub mod codes;
@@ -16,16 +17,20 @@ mod connect;
 mod emit;
 mod expr;
 mod fold;
+mod handler;
+mod instance;
 mod load;
 mod names;
 mod net;
 mod neuron;
+mod params;
 mod ports;
 mod print;
 mod probe;
 mod quantity;
 mod random;
 mod rules;
+mod sides;
 mod storage;
 mod synapse;
 mod target;
@@ -98,7 +103,7 @@ impl Default for Options {
             probes: Vec::new(),
             params: Vec::new(),
             targets: Vec::new(),
-            max_elements: 1 << 31,
+            max_elements: 1 << 28,
             max_synapses: 1 << 30,
         }
     }
@@ -154,12 +159,14 @@ pub fn lower(file: &ast::File, loader: &mut dyn Loader, options: &Options) -> Lo
 #[derive(Default)]
 struct Diagnostics {
     list: Vec<Diagnostic>,
-    seen: FxHashSet<(&'static str, Option<Span>)>,
+    seen: FxHashSet<(&'static str, Option<Span>, String)>,
 }
 
 impl Diagnostics {
     fn push(&mut self, d: Diagnostic) {
-        if self.list.len() < MAX_DIAGNOSTICS && self.seen.insert((d.code, d.span)) {
+        // Two messages of one code at one place are one mistake; without a place they differ by what they say.
+        let words = if d.span.is_none() { d.message.clone() } else { String::new() };
+        if self.list.len() < MAX_DIAGNOSTICS && self.seen.insert((d.code, d.span, words)) {
             self.list.push(d);
         }
     }

@@ -9,12 +9,10 @@ use super::actions::Writes;
 use super::codes;
 use super::emit::Capture;
 use super::expr::Env;
-use super::fold::Places;
-use super::names::twice;
 use super::net::{Demand, Slot};
 use super::ports::Feed;
 use super::units::Dims;
-use super::value::{Elem, Rt, Ty, Val, show_shape};
+use super::value::{Elem, Rt, Ty, Val};
 use crate::ast::{self, Expr, ItemKind};
 use nc_ir::diag::nearest;
 use nc_ir::graph::{Method, ValueId};
@@ -38,7 +36,7 @@ pub(super) struct Pop<'a> {
     pub slot: Slot,
     /// Fields that others can read.
     pub values: FxHashMap<String, Val>,
-    params_done: bool,
+    pub params_done: bool,
 }
 
 impl<'a> Pop<'a> {
@@ -78,12 +76,12 @@ impl<'a> Pop<'a> {
 }
 
 /// One state of a population while its tick is written.
-struct Cell<'a> {
-    name: &'a str,
+pub(super) struct Cell<'a> {
+    pub name: &'a str,
     full: String,
-    ty: Ty,
+    pub ty: Ty,
     span: Span,
-    held: bool,
+    pub held: bool,
     ode: Option<&'a Expr>,
     next: Option<&'a Expr>,
 }
@@ -142,7 +140,9 @@ impl<'a> Elab<'a> {
         for item in &model.items {
             match &item.kind {
                 ItemKind::Threshold(_) if field == "spike" => return Some(Elem::Bool),
-                ItemKind::State { name, ty, .. } if name.name == field => return Some(self.declared(ty, &mut env)?.elem),
+                ItemKind::State { name, ty, .. } if name.name == field => {
+                    return Some(self.declared(ty, &mut env)?.elem);
+                }
                 ItemKind::Output { name, ty: Some(ty), .. } if name.name == field => {
                     return Some(self.declared(ty, &mut env)?.elem);
                 }
@@ -170,7 +170,8 @@ impl<'a> Elab<'a> {
                 .labelled("never fires")
                 .with_label(pop.model.name.span, format!("`{model}` has no `threshold`"))
         } else {
-            Diagnostic::error(codes::UNKNOWN_NAME, span, format!("`{model}` has no `{field}`")).labelled("unknown field")
+            Diagnostic::error(codes::UNKNOWN_NAME, span, format!("`{model}` has no `{field}`"))
+                .labelled("unknown field")
         };
         d.hint = Some(match nearest(field, known.iter().copied()) {
             Some(n) => format!("did you mean `{n}`?"),
@@ -190,8 +191,12 @@ impl<'a> Elab<'a> {
                 None => {
                     let i = &self.insts[s];
                     let known: Vec<&str> = i.entities.iter().map(|e| e.name.name.as_str()).collect();
-                    let mut d = Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{}` has no `{}`", i.net.name.name, name.name))
-                        .labelled("unknown name");
+                    let mut d = Diagnostic::error(
+                        codes::UNKNOWN_NAME,
+                        name.span,
+                        format!("`{}` has no `{}`", i.net.name.name, name.name),
+                    )
+                    .labelled("unknown name");
                     d.hint = nearest(&name.name, known).map(|n| format!("did you mean `{n}`?"));
                     self.report(d);
                     Val::Poison
@@ -201,241 +206,11 @@ impl<'a> Elab<'a> {
             Val::Conn(c) => self.conn_field(c, name),
             other => {
                 self.report(
-                    Diagnostic::error(codes::UNKNOWN_NAME, base_span, format!("{} has no fields", other.describe())).labelled("no fields"),
+                    Diagnostic::error(codes::UNKNOWN_NAME, base_span, format!("{} has no fields", other.describe()))
+                        .labelled("no fields"),
                 );
                 Val::Poison
             }
-        }
-    }
-
-    /// Parameters of a population, as far as they can be computed; does not compute the population.
-    pub(super) fn pop_params(&mut self, p: usize) {
-        if std::mem::replace(&mut self.pops[p].params_done, true) {
-            return;
-        }
-        let regions = std::mem::take(&mut self.frames);
-        self.check_pop_entries(p);
-        let model = self.pops[p].model;
-        let mut env = self.pop_env(p);
-        for item in &model.items {
-            if let ItemKind::Param { name, ty, value } = &item.kind {
-                let v = self.pop_param(p, name, ty, value.as_ref(), &mut env).map_or(Val::Poison, Val::Rt);
-                env.bind(&name.name, v.clone());
-                self.pops[p].values.insert(name.name.clone(), v);
-            }
-        }
-        self.frames = regions;
-    }
-
-    fn check_pop_entries(&mut self, p: usize) {
-        let pop = &self.pops[p];
-        let names: Vec<&str> = pop
-            .model
-            .items
-            .iter()
-            .filter_map(|i| match &i.kind {
-                ItemKind::Param { name, .. } | ItemKind::State { name, .. } => Some(name.name.as_str()),
-                _ => None,
-            })
-            .collect();
-        let mut found = Vec::new();
-        let mut seen: FxHashMap<String, Span> = FxHashMap::default();
-        for e in pop.entries {
-            let text = e.path.text();
-            if !names.contains(&text.as_str()) {
-                let mut d =
-                    Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`{}` has no param or state `{text}`", pop.model.name.name))
-                        .labelled("unknown key");
-                d.hint = Some(match nearest(&text, names.iter().copied()) {
-                    Some(n) => format!("did you mean `{n}`?"),
-                    None => format!("it has {}", names.join(", ")),
-                });
-                found.push(d);
-            } else if let Some(first) = seen.insert(text.clone(), e.path.span) {
-                found.push(
-                    Diagnostic::error(codes::TWICE, e.path.span, format!("`{text}` is given twice")).labelled("again here").with_label(first, "first here"),
-                );
-            }
-        }
-        for d in found {
-            self.report(d);
-        }
-    }
-
-    /// The expression that an entry gives for a name, and where it stands.
-    fn pop_entry(&self, p: usize, name: &str) -> Option<(&'a Expr, Env<'a>)> {
-        let pop = self.pops.get(p)?;
-        let e = pop.entries.iter().find(|e| e.path.text() == name)?;
-        Some((&e.value, self.net_env(pop.inst)))
-    }
-
-    /// A scalar type: neurons are element by element.
-    fn cell_type(&mut self, ty: &'a ast::Type, env: &mut Env<'a>) -> Option<Ty> {
-        let t = self.declared(ty, env)?;
-        if !t.shape.is_empty() {
-            self.report(
-                Diagnostic::error(codes::SHAPE, ty.span, "a neuron's items are scalars: the shape is on the `pop`")
-                    .labelled(format!("has the shape {}", show_shape(&t.shape))),
-            );
-            return None;
-        }
-        Some(t)
-    }
-
-    fn pop_param(&mut self, p: usize, name: &'a ast::Ident, ty: &'a ast::Type, value: Option<&'a Expr>, env: &mut Env<'a>) -> Option<Rt> {
-        let full = format!("{}.{}", self.pops[p].name, name.name);
-        let shape = self.pops[p].shape.clone();
-        let t = self.cell_type(ty, env)?;
-        let data = if let Some(host) = self.host_value(&full) {
-            let shape = if host.data.len() == 1 { Vec::new() } else { shape };
-            self.conform(&host, &Ty { shape, ..t.clone() }, name.span)?
-        } else {
-            let (e, mut at) = match (self.pop_entry(p, &name.name), value) {
-                (Some(given), _) => given,
-                (None, Some(e)) => (e, env.clone()),
-                (None, None) if self.dry => {
-                    let zero = Tensor::zeros(t.elem.dtype(), Vec::new());
-                    let id = self.m.add_const(full, zero);
-                    return self.constant(id, t.elem, name.span);
-                }
-                (None, None) => {
-                    self.report(
-                        Diagnostic::error(codes::NO_VALUE, self.pops[p].span, format!("the param `{full}` has no value"))
-                            .labelled("not given here")
-                            .with_label(name.span, "no default")
-                            .with_hint(format!("write `pop .. {{ {} = .. }}`", name.name)),
-                    );
-                    return None;
-                }
-            };
-            at.place = format!("{full}.");
-            at.noise = None;
-            at.ticks = false;
-            self.fold(e, &mut at, &t, Places::Elements(&shape), &format!("`{full}`"))?
-        };
-        self.stored_param(&full, data, &t, name.span)
-    }
-
-    /// Items that do not belong in a neuron or synapse, names declared twice, equations for what is not a state.
-    pub(super) fn check_body(&mut self, body: &'a ast::Body, neuron: bool) {
-        let place = if neuron { "neuron" } else { "synapse" };
-        let mut names: FxHashMap<&str, Span> = FxHashMap::default();
-        let mut once: FxHashMap<&str, Span> = FxHashMap::default();
-        let mut rules: FxHashMap<&str, Span> = FxHashMap::default();
-        let states: Vec<&str> = body
-            .items
-            .iter()
-            .filter_map(|i| if let ItemKind::State { name, .. } = &i.kind { Some(name.name.as_str()) } else { None })
-            .collect();
-        for item in &body.items {
-            let mut declare = |s: &mut Self, n: &'a ast::Ident| {
-                if let Some(first) = names.insert(&n.name, n.span) {
-                    s.report(twice(n, Some(first)));
-                }
-            };
-            let single = match &item.kind {
-                ItemKind::Const(c) => {
-                    declare(self, &c.name);
-                    None
-                }
-                ItemKind::Param { name, .. } | ItemKind::State { name, .. } => {
-                    declare(self, name);
-                    None
-                }
-                ItemKind::Let { names, .. } => {
-                    for n in names {
-                        declare(self, n);
-                    }
-                    if names.len() > 1 {
-                        self.misplaced(item.span, "a `let` of several names", "net", "write one `let` for each name");
-                    }
-                    None
-                }
-                ItemKind::Input { name, .. } | ItemKind::Output { name, .. } => {
-                    if neuron {
-                        declare(self, name);
-                    } else {
-                        self.misplaced(item.span, "`input` and `output`", "neuron or net", "");
-                    }
-                    None
-                }
-                ItemKind::On { port, .. } => {
-                    declare(self, port);
-                    None
-                }
-                ItemKind::Ode { name, .. } | ItemKind::Next { name, .. } => {
-                    if !states.contains(&name.name.as_str()) {
-                        let mut d = Diagnostic::error(codes::UNKNOWN_NAME, name.span, format!("`{}` is not a state", name.name)).labelled("unknown state");
-                        d.hint = nearest(&name.name, states.iter().copied()).map(|n| format!("did you mean `{n}`?"));
-                        self.report(d);
-                    } else if let Some(first) = rules.insert(&name.name, item.span) {
-                        self.report(
-                            Diagnostic::error(codes::TWICE, item.span, format!("`{}` has two equations", name.name))
-                                .labelled("the second")
-                                .with_label(first, "the first"),
-                        );
-                    }
-                    if !neuron && matches!(item.kind, ItemKind::Next { .. }) {
-                        self.misplaced(item.span, "`next`", "neuron or net", "a synapse changes when events arrive; use `x' = -x / tau`");
-                    }
-                    None
-                }
-                ItemKind::Threshold(_) => Some("threshold"),
-                ItemKind::Reset(_) => Some("reset"),
-                ItemKind::Refractory { .. } => Some("refractory"),
-                ItemKind::Solve(_) => Some("solve"),
-                ItemKind::Pop { .. } => {
-                    self.misplaced(item.span, "`pop`", "net", "");
-                    None
-                }
-                ItemKind::Sub { .. } => {
-                    self.misplaced(item.span, "`sub`", "net", "");
-                    None
-                }
-                ItemKind::Connect { .. } => {
-                    self.misplaced(item.span, "`connect`", "net", "");
-                    None
-                }
-                ItemKind::Drive { .. } => {
-                    self.misplaced(item.span, "`<-`", "net", "");
-                    None
-                }
-                ItemKind::Probe { .. } => {
-                    self.misplaced(item.span, "`probe`", "net", "");
-                    None
-                }
-                ItemKind::Clock(_) => {
-                    self.misplaced(item.span, "`clock`", "net", "");
-                    None
-                }
-                ItemKind::Seed(_) => {
-                    self.misplaced(item.span, "`seed`", "net", "");
-                    None
-                }
-                ItemKind::File { .. } => {
-                    self.misplaced(item.span, "`file`", "net", "give the value at the `pop`");
-                    None
-                }
-                ItemKind::Error => None,
-            };
-            if let Some(word) = single {
-                if !neuron {
-                    self.misplaced(item.span, &format!("`{word}`"), "neuron", "");
-                } else if let Some(first) = once.insert(word, item.span) {
-                    self.report(
-                        Diagnostic::error(codes::TWICE, item.span, format!("a {place} has one `{word}`")).labelled("the second").with_label(first, "the first"),
-                    );
-                }
-            }
-        }
-        if neuron
-            && let Some(span) = once.get("reset").or(once.get("refractory"))
-            && !once.contains_key("threshold")
-        {
-            self.report(
-                Diagnostic::error(codes::NO_SPIKES, *span, "`reset` and `refractory` need a `threshold`")
-                    .labelled("without a threshold it never fires"),
-            );
         }
     }
 
@@ -455,7 +230,9 @@ impl<'a> Elab<'a> {
                 let full = format!("{}.{}", self.pops[p].name, name.name);
                 let feeds = self.pops[p].feeds.get(&name.name).cloned().unwrap_or_default();
                 let v = match self.cell_type(ty, &mut env) {
-                    Some(t) => self.port_sum(&full, &feeds, t.elem, &shape, self.pops[p].span).map_or(Val::Poison, Val::Rt),
+                    Some(t) => {
+                        self.port_sum(&full, &feeds, t.elem, &shape, self.pops[p].span).map_or(Val::Poison, Val::Rt)
+                    }
                     None => Val::Poison,
                 };
                 env.bind(&name.name, v.clone());
@@ -494,9 +271,9 @@ impl<'a> Elab<'a> {
                     _ => None,
                 })
             };
-            let held = model.items.iter().any(|i| {
-                matches!(&i.kind, ItemKind::Refractory { hold, .. } if hold.iter().any(|h| h.name == name.name))
-            });
+            let held = model.items.iter().any(
+                |i| matches!(&i.kind, ItemKind::Refractory { hold, .. } if hold.iter().any(|h| h.name == name.name)),
+            );
             out.push(Cell { name: &name.name, full, ty: t, span: name.span, held, ode: find(true), next: find(false) });
         }
         out
@@ -516,10 +293,13 @@ impl<'a> Elab<'a> {
             let states: Vec<&str> = model
                 .items
                 .iter()
-                .filter_map(|i| if let ItemKind::State { name, .. } = &i.kind { Some(name.name.as_str()) } else { None })
+                .filter_map(
+                    |i| if let ItemKind::State { name, .. } = &i.kind { Some(name.name.as_str()) } else { None },
+                )
                 .collect();
             if !states.contains(&h.name.as_str()) {
-                let mut d = Diagnostic::error(codes::UNKNOWN_NAME, h.span, format!("`{}` is not a state", h.name)).labelled("cannot be held");
+                let mut d = Diagnostic::error(codes::UNKNOWN_NAME, h.span, format!("`{}` is not a state", h.name))
+                    .labelled("cannot be held");
                 d.hint = nearest(&h.name, states.iter().copied()).map(|n| format!("did you mean `{n}`?"));
                 self.report(d);
             }
@@ -567,114 +347,15 @@ impl<'a> Elab<'a> {
         Some(Some(Refractory { counter, full, ticks, held, span }))
     }
 
-    /// Events that arrive in this tick, in the order of `connect` statements.
-    fn deliver(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>) -> Option<()> {
-        let mut conns: Vec<usize> = Vec::new();
-        for item in &self.pops[p].model.items {
-            if let ItemKind::On { port, .. } = &item.kind
-                && let Some(feeds) = self.pops[p].feeds.get(&port.name)
-            {
-                conns.extend(feeds.iter().filter_map(|f| if let Feed::Connect(c) = f { Some(*c) } else { None }));
-            }
-        }
-        conns.sort_unstable();
-        let mut ok = true;
-        for c in conns {
-            ok &= self.connect_events(c, p, env, &cell_states(cells), held).is_some();
-        }
-        ok.then_some(())
-    }
-
-    /// The body of an event handler as a region of one target: (payload, written states.., reads..) to the written
-    /// states. Gives the names of the written states and what the region reads.
-    pub(super) fn handler(
-        &mut self,
-        model: &'a ast::Body,
-        port: &str,
-        env: &Env<'a>,
-        states: &[(String, Elem, bool)],
-        held: Option<&Rt>,
-    ) -> Option<(nc_ir::graph::Graph, Vec<String>, Vec<Rt>)> {
-        let (payload, body) = model.items.iter().find_map(|i| match &i.kind {
-            ItemKind::On { port: n, payload, body } if n.name == port => Some((payload, body)),
-            _ => None,
-        })?;
-        let elem = match payload {
-            Some(f) => self.payload_type(f, model, env)?,
-            None => Elem::NUMBER,
-        };
-        let names: Vec<String> = super::actions::assigned(body).into_iter().map(String::from).collect();
-        let written: Vec<(String, Elem, bool)> =
-            names.iter().filter_map(|n| states.iter().find(|(s, ..)| s == n).cloned()).collect();
-        self.begin(Capture::Scalar);
-        let mut inner = env.clone();
-        inner.noise = None;
-        let w = self.region_param(elem, &[], "w");
-        let mut before = Vec::new();
-        for (n, e, _) in &written {
-            let r = self.region_param(*e, &[], n);
-            inner.bind(n, Val::Rt(r.clone()));
-            before.push(r);
-        }
-        if let Some(f) = payload {
-            inner.bind(&f.name.name, Val::Rt(w));
-        }
-        let mut writes = Writes {
-            states: states.iter().map(|(n, e, _)| (n.clone(), *e)).collect(),
-            emitted: None,
-            place: "a handler",
-        };
-        let mut ok = self.run_actions(body, &mut inner, &mut writes);
-        let mut results = Vec::new();
-        for ((n, _, hold), old) in written.iter().zip(&before) {
-            let span = model.name.span;
-            let new = inner.get(n).cloned().unwrap_or(Val::Poison);
-            let new = self.lift(&new, span);
-            let new = match (new, hold, held) {
-                (Some(new), true, Some(h)) => self.select(h, old, &new, span),
-                (new, ..) => new,
-            };
-            match new {
-                Some(r) => results.push(r.id),
-                None => ok = false,
-            }
-        }
-        let (graph, reads) = self.end(results);
-        ok.then(|| (graph, written.into_iter().map(|(n, ..)| n).collect(), reads))
-    }
-
-    /// The declared type of what an event carries.
-    pub(super) fn payload_type(&mut self, f: &'a ast::Field, model: &'a ast::Body, env: &Env<'a>) -> Option<Elem> {
-        let mut env = env.clone();
-        env.body = Some(model);
-        let t = self.declared(&f.ty, &mut env)?;
-        match t.elem {
-            Elem::Real(_) if t.shape.is_empty() => Some(t.elem),
-            _ => {
-                self.report(
-                    Diagnostic::error(codes::TYPE, f.ty.span, "an event carries one number or quantity")
-                        .labelled(format!("this is {}", super::value::show_type(t.elem, &t.shape))),
-                );
-                None
-            }
-        }
-    }
-
-    /// Checks handlers that nothing connects to.
-    fn check_handlers(&mut self, p: usize, env: &Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>) {
-        let model = self.pops[p].model;
-        let states = cell_states(cells);
-        for item in &model.items {
-            if let ItemKind::On { port, .. } = &item.kind
-                && !self.pops[p].feeds.contains_key(&port.name)
-            {
-                self.handler(model, &port.name, env, &states, held);
-            }
-        }
-    }
-
     /// Integrates all equations and takes all `next` values from the same state.
-    fn dynamics(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], held: Option<&Rt>, shape: &[u64]) -> Option<()> {
+    fn dynamics(
+        &mut self,
+        p: usize,
+        env: &mut Env<'a>,
+        cells: &[Cell<'a>],
+        held: Option<&Rt>,
+        shape: &[u64],
+    ) -> Option<()> {
         let model = self.pops[p].model;
         let mut new: Vec<(usize, Rt)> = Vec::new();
         let mut ok = true;
@@ -700,10 +381,14 @@ impl<'a> Elab<'a> {
                 None if self.dry => 1.0,
                 None => {
                     self.report(
-                        Diagnostic::error(codes::NO_CLOCK, self.pops[p].span, format!("`{}` has equations but the net has no clock", model.name.name))
-                            .labelled("needs `clock`")
-                            .with_label(span, "an equation")
-                            .with_hint("add `clock 0.1 ms` to the net"),
+                        Diagnostic::error(
+                            codes::NO_CLOCK,
+                            self.pops[p].span,
+                            format!("`{}` has equations but the net has no clock", model.name.name),
+                        )
+                        .labelled("needs `clock`")
+                        .with_label(span, "an equation")
+                        .with_hint("add `clock 0.1 ms` to the net"),
                     );
                     return None;
                 }
@@ -712,7 +397,8 @@ impl<'a> Elab<'a> {
             new.extend(odes.iter().copied().zip(stepped));
         } else if let Some(call) = solve {
             self.report(
-                Diagnostic::warning(codes::SOLVE_UNUSED, call.span, "there is nothing to solve").labelled("this neuron has no equations"),
+                Diagnostic::warning(codes::SOLVE_UNUSED, call.span, "there is nothing to solve")
+                    .labelled("this neuron has no equations"),
             );
         }
         for (k, r) in new {
@@ -758,7 +444,12 @@ impl<'a> Elab<'a> {
             let elem = c.ty.elem;
             let Some(rate) = elem.dims().div(Dims::TIME).filter(|_| matches!(elem, Elem::Real(_))) else {
                 self.report(
-                    Diagnostic::error(codes::TYPE, c.span, format!("`{}` is not a real number and has no derivative", c.name)).labelled("here"),
+                    Diagnostic::error(
+                        codes::TYPE,
+                        c.span,
+                        format!("`{}` is not a real number and has no derivative", c.name),
+                    )
+                    .labelled("here"),
                 );
                 ok = false;
                 continue;
@@ -787,7 +478,8 @@ impl<'a> Elab<'a> {
     fn method(&mut self, call: &'a ast::Call, env: &mut Env<'a>) -> Option<(Method, u32)> {
         let name = call.name.name.as_str();
         let Some(method) = Method::ALL.iter().copied().find(|m| m.name() == name) else {
-            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, call.name.span, format!("there is no solver `{name}`")).labelled("unknown solver");
+            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, call.name.span, format!("there is no solver `{name}`"))
+                .labelled("unknown solver");
             d.hint = Some(match nearest(name, Method::ALL.iter().map(|m| m.name())) {
                 Some(n) => format!("did you mean `{n}`?"),
                 None => "known are exact, exp_euler, euler, rk4 and auto".into(),
@@ -809,7 +501,10 @@ impl<'a> Elab<'a> {
             match u32::try_from(n) {
                 Ok(n) if (1..=1000).contains(&n) => substeps = n,
                 _ => {
-                    self.report(Diagnostic::error(codes::ARGUMENTS, a.span, "`substeps` lies between 1 and 1000").labelled(format!("this is {n}")));
+                    self.report(
+                        Diagnostic::error(codes::ARGUMENTS, a.span, "`substeps` lies between 1 and 1000")
+                            .labelled(format!("this is {n}")),
+                    );
                     return None;
                 }
             }
@@ -819,9 +514,18 @@ impl<'a> Elab<'a> {
 
     /// Threshold, reset and the refractory countdown. Gives the spikes.
     #[allow(clippy::option_option)]
-    fn fire(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], refractory: Option<Refractory>, shape: &[u64]) -> Option<Option<Rt>> {
+    fn fire(
+        &mut self,
+        p: usize,
+        env: &mut Env<'a>,
+        cells: &[Cell<'a>],
+        refractory: Option<Refractory>,
+        shape: &[u64],
+    ) -> Option<Option<Rt>> {
         let model = self.pops[p].model;
-        let Some(cond) = model.items.iter().find_map(|i| if let ItemKind::Threshold(e) = &i.kind { Some(e) } else { None }) else {
+        let Some(cond) =
+            model.items.iter().find_map(|i| if let ItemKind::Threshold(e) = &i.kind { Some(e) } else { None })
+        else {
             return Some(None);
         };
         let v = self.eval(cond, env);
@@ -837,7 +541,9 @@ impl<'a> Elab<'a> {
         let name = format!("{}.spike", self.pops[p].name);
         self.name_value(fired, &name);
         let fired = self.rt(fired, Elem::Bool, shape.to_vec());
-        if let Some(body) = model.items.iter().find_map(|i| if let ItemKind::Reset(b) = &i.kind { Some(b) } else { None }) {
+        if let Some(body) =
+            model.items.iter().find_map(|i| if let ItemKind::Reset(b) = &i.kind { Some(b) } else { None })
+        {
             let before = env.clone();
             let states: Vec<(String, Elem)> = cells.iter().map(|c| (c.name.to_string(), c.ty.elem)).collect();
             let mut w = Writes { states, emitted: None, place: "`reset`" };
@@ -866,7 +572,14 @@ impl<'a> Elab<'a> {
     }
 
     /// Stores the states, runs what learns from the spikes, and computes outputs.
-    fn commit(&mut self, p: usize, env: &mut Env<'a>, cells: &[Cell<'a>], fired: Option<Rt>, shape: &[u64]) -> Option<()> {
+    fn commit(
+        &mut self,
+        p: usize,
+        env: &mut Env<'a>,
+        cells: &[Cell<'a>],
+        fired: Option<Rt>,
+        shape: &[u64],
+    ) -> Option<()> {
         let model = self.pops[p].model;
         let mut ok = true;
         for c in cells {
@@ -923,7 +636,8 @@ impl<'a> Elab<'a> {
 
     /// Checks neurons and synapses of the main file that no net uses.
     pub(super) fn check_unused(&mut self) {
-        let used: Vec<(usize, *const ast::Body)> = self.pops.iter().map(|p| (p.file, std::ptr::from_ref(p.model))).collect();
+        let used: Vec<(usize, *const ast::Body)> =
+            self.pops.iter().map(|p| (p.file, std::ptr::from_ref(p.model))).collect();
         let sources = self.sources;
         let module = std::mem::take(&mut self.m);
         let consts = std::mem::take(&mut self.step_consts);
@@ -950,6 +664,6 @@ impl<'a> Elab<'a> {
 }
 
 /// Names, types and whether they are held.
-fn cell_states(cells: &[Cell<'_>]) -> Vec<(String, Elem, bool)> {
+pub(super) fn cell_states(cells: &[Cell<'_>]) -> Vec<(String, Elem, bool)> {
     cells.iter().map(|c| (c.name.to_string(), c.ty.elem, c.held)).collect()
 }

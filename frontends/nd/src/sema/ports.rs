@@ -93,7 +93,8 @@ impl<'a> Elab<'a> {
                 ItemKind::Connect { name, pre, post, entries } => {
                     let Some((parts, post_index)) = split_path(post) else {
                         self.report(
-                            Diagnostic::error(codes::PORT, post.span, "a connection ends at a port").labelled("not a port")
+                            Diagnostic::error(codes::PORT, post.span, "a connection ends at a port")
+                                .labelled("not a port")
                                 .with_hint("write `P.port` or `P[0:10].port`"),
                         );
                         continue;
@@ -130,7 +131,11 @@ impl<'a> Elab<'a> {
             }
             None => {
                 i.names.insert(name.name.clone(), i.entities.len());
-                i.entities.push(super::net::Entity { kind: Kind::Conn(c), name, slot: super::net::Slot::Done(Val::Conn(c)) });
+                i.entities.push(super::net::Entity {
+                    kind: Kind::Conn(c),
+                    name,
+                    slot: super::net::Slot::Done(Val::Conn(c)),
+                });
             }
         }
     }
@@ -199,7 +204,8 @@ impl<'a> Elab<'a> {
                     return None;
                 }
             };
-            let mut d = Diagnostic::error(codes::PORT, span, format!("say which port of `{}`", port.name)).labelled("a port is missing");
+            let mut d = Diagnostic::error(codes::PORT, span, format!("say which port of `{}`", port.name))
+                .labelled("a port is missing");
             d.hint = Some(if known.is_empty() { "it has no ports".into() } else { format!("its ports are {known}") });
             self.report(d);
             return None;
@@ -208,8 +214,12 @@ impl<'a> Elab<'a> {
             Val::Pop(p) => {
                 for item in &self.pops[p].model.items {
                     match &item.kind {
-                        ItemKind::On { port: n, .. } if n.name == port.name => return Some(Target::Event(p, n.name.clone())),
-                        ItemKind::Input { name: n, .. } if n.name == port.name => return Some(Target::Input(p, n.name.clone())),
+                        ItemKind::On { port: n, .. } if n.name == port.name => {
+                            return Some(Target::Event(p, n.name.clone()));
+                        }
+                        ItemKind::Input { name: n, .. } if n.name == port.name => {
+                            return Some(Target::Input(p, n.name.clone()));
+                        }
                         _ => {}
                     }
                 }
@@ -232,7 +242,8 @@ impl<'a> Elab<'a> {
     }
 
     fn no_port(&mut self, port: &ast::Ident, owner: &str, known: &[String]) {
-        let mut d = Diagnostic::error(codes::PORT, port.span, format!("`{owner}` has no port `{}`", port.name)).labelled("unknown port");
+        let mut d = Diagnostic::error(codes::PORT, port.span, format!("`{owner}` has no port `{}`", port.name))
+            .labelled("unknown port");
         d.hint = Some(match nearest(&port.name, known.iter().map(String::as_str)) {
             Some(n) => format!("did you mean `{n}`?"),
             None if known.is_empty() => "it has no ports".into(),
@@ -247,7 +258,14 @@ impl<'a> Elab<'a> {
     }
 
     /// The sum of everything that drives a continuous port, in the order of statements; zero if nothing does.
-    pub(super) fn port_sum(&mut self, full: &str, feeds: &[Feed<'a>], elem: Elem, shape: &[u64], span: Span) -> Option<Rt> {
+    pub(super) fn port_sum(
+        &mut self,
+        full: &str,
+        feeds: &[Feed<'a>],
+        elem: Elem,
+        shape: &[u64],
+        span: Span,
+    ) -> Option<Rt> {
         let what = format!("the drive of `{full}`");
         let mut acc: Option<Rt> = None;
         let mut ok = true;
@@ -264,8 +282,12 @@ impl<'a> Elab<'a> {
                         None => Some(r),
                         Some(_) if elem == Elem::Bool => {
                             self.report(
-                                Diagnostic::error(codes::PORT, value.span, format!("`{full}` takes spikes from one place only"))
-                                    .labelled("driven a second time"),
+                                Diagnostic::error(
+                                    codes::PORT,
+                                    value.span,
+                                    format!("`{full}` takes spikes from one place only"),
+                                )
+                                .labelled("driven a second time"),
                             );
                             return None;
                         }
@@ -293,15 +315,29 @@ impl<'a> Elab<'a> {
                         .labelled("an input without `<-` or `connect`"),
                 );
                 self.choice(full, "not driven: zero");
-                if elem == Elem::Bool { self.truth(false, span)? } else if elem == Elem::Int { self.int(0, span)? } else { self.real(0.0, elem.dims(), span)? }
+                if elem == Elem::Bool {
+                    self.truth(false, span)?
+                } else if elem == Elem::Int {
+                    self.int(0, span)?
+                } else {
+                    self.real(0.0, elem.dims(), span)?
+                }
             }
         };
         Some(r)
     }
 
     /// Where events or values come from: a path to a population, output or input, else any value.
-    pub(super) fn source_of(&mut self, e: &'a Expr, parts: &[&'a ast::Ident], inst: usize, env: &mut Env<'a>) -> Option<(Source, Elem, Vec<u64>)> {
-        let kind = |s: &Self, inst: usize, name: &str| s.insts[inst].names.get(name).map(|k| (*k, s.insts[inst].entities[*k].kind));
+    pub(super) fn source_of(
+        &mut self,
+        e: &'a Expr,
+        parts: &[&'a ast::Ident],
+        inst: usize,
+        env: &mut Env<'a>,
+    ) -> Option<(Source, Elem, Vec<u64>)> {
+        let kind = |s: &Self, inst: usize, name: &str| {
+            s.insts[inst].names.get(name).map(|k| (*k, s.insts[inst].entities[*k].kind))
+        };
         let mut at = inst;
         let mut k = 0;
         while let Some(p) = parts.get(k) {
@@ -321,9 +357,13 @@ impl<'a> Elab<'a> {
                         let name = self.pops[pop].name.clone();
                         let span = self.pops[pop].model.name.span;
                         self.report(
-                            Diagnostic::error(codes::NO_SPIKES, e.span, format!("`{name}` has no threshold and so no spikes"))
-                                .labelled("sends no events")
-                                .with_label(span, "this neuron never fires"),
+                            Diagnostic::error(
+                                codes::NO_SPIKES,
+                                e.span,
+                                format!("`{name}` has no threshold and so no spikes"),
+                            )
+                            .labelled("sends no events")
+                            .with_label(span, "this neuron never fires"),
                         );
                         return None;
                     }

@@ -40,7 +40,10 @@ impl<'a> Elab<'a> {
                 let v = self.eval(e, &mut env);
                 match self.ticks(&v, e.span, env.clock, "the period of a probe") {
                     Some(0) => {
-                        self.report(Diagnostic::error(codes::OFF_GRID, e.span, "the period of a probe is at least one tick").labelled("this is 0"));
+                        self.report(
+                            Diagnostic::error(codes::OFF_GRID, e.span, "the period of a probe is at least one tick")
+                                .labelled("this is 0"),
+                        );
                         return;
                     }
                     Some(k) => u64::from(k),
@@ -60,7 +63,9 @@ impl<'a> Elab<'a> {
         };
         let name = format!("{}{named}", self.insts[inst].prefix);
         if self.m.probes.iter().any(|p| p.name == name) {
-            self.report(Diagnostic::error(codes::TWICE, span, format!("`{name}` is probed twice")).labelled("again here"));
+            self.report(
+                Diagnostic::error(codes::TWICE, span, format!("`{name}` is probed twice")).labelled("again here"),
+            );
             return;
         }
         self.m.probes.push(Probe { name, value: r.id, every });
@@ -76,7 +81,10 @@ impl<'a> Elab<'a> {
             let i = self.insts.get(at)?;
             let Some(entity) = i.names.get(*part).copied() else {
                 let known: Vec<String> = i.entities.iter().map(|e| e.name.name.clone()).collect();
-                let mut d = Diagnostic::error_nowhere(codes::UNKNOWN_NAME, format!("there is nothing called `{part}` to probe in `{path}`"));
+                let mut d = Diagnostic::error_nowhere(
+                    codes::UNKNOWN_NAME,
+                    format!("there is nothing called `{part}` to probe in `{path}`"),
+                );
                 d.hint = nearest(part, known.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
                 self.report(d);
                 return None;
@@ -106,11 +114,17 @@ impl<'a> Elab<'a> {
                 return Some(r);
             }
             if !v.is_poison() || self.diags.list.iter().all(|d| !d.is_error()) {
-                self.report(Diagnostic::error_nowhere(codes::NOT_A_VALUE, format!("`{path}` is not a value that can be probed")));
+                self.report(Diagnostic::error_nowhere(
+                    codes::NOT_A_VALUE,
+                    format!("`{path}` is not a value that can be probed"),
+                ));
             }
             return None;
         }
-        self.report(Diagnostic::error_nowhere(codes::NOT_A_VALUE, format!("`{path}` is not a value that can be probed")));
+        self.report(Diagnostic::error_nowhere(
+            codes::NOT_A_VALUE,
+            format!("`{path}` is not a value that can be probed"),
+        ));
         None
     }
 

@@ -85,9 +85,13 @@ impl<'a> Elab<'a> {
             None => {
                 if !dims.is_none() || x.fract() != 0.0 {
                     self.report(
-                        Diagnostic::error(codes::NO_CLOCK, span, format!("{what} needs a clock or a whole number of ticks"))
-                            .labelled("this net counts ticks")
-                            .with_hint("add `clock 1 ms` to the net, or write a whole number"),
+                        Diagnostic::error(
+                            codes::NO_CLOCK,
+                            span,
+                            format!("{what} needs a clock or a whole number of ticks"),
+                        )
+                        .labelled("this net counts ticks")
+                        .with_hint("add `clock 1 ms` to the net, or write a whole number"),
                     );
                     return None;
                 }
@@ -152,7 +156,8 @@ impl<'a> Elab<'a> {
             None if dims.is_none() => x,
             Some(_) => {
                 self.report(
-                    Diagnostic::error(codes::UNIT, e.span, format!("{what} is a time")).labelled(format!("this is in {dims}")),
+                    Diagnostic::error(codes::UNIT, e.span, format!("{what} is a time"))
+                        .labelled(format!("this is in {dims}")),
                 );
                 return None;
             }
@@ -169,7 +174,8 @@ impl<'a> Elab<'a> {
             Some(ticks)
         } else {
             self.report(
-                Diagnostic::error(codes::ARITHMETIC, e.span, format!("{what} must be positive")).labelled(format!("this is {x}")),
+                Diagnostic::error(codes::ARITHMETIC, e.span, format!("{what} must be positive"))
+                    .labelled(format!("this is {x}")),
             );
             None
         }

@@ -102,7 +102,10 @@ impl<'a> Elab<'a> {
         if let Some((x, _)) = cv.number()
             && x <= 0.0
         {
-            self.report(Diagnostic::error(codes::ARITHMETIC, spans[1], "`cv` must be positive").labelled(format!("this is {x}")));
+            self.report(
+                Diagnostic::error(codes::ARITHMETIC, spans[1], "`cv` must be positive")
+                    .labelled(format!("this is {x}")),
+            );
             return None;
         }
         let mut t = Calc { e: self, span };

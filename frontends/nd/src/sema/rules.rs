@@ -50,7 +50,10 @@ impl Shape2 {
             return if shape == [order.len() as u64] { Layout::PerSynapse } else { Layout::Wrong };
         }
         let n = self.pre_range.end - self.pre_range.start;
-        if matches!(rule, Rule::OneToOne) && shape.iter().product::<u64>() == n && (shape == [n] || !self.sliced && shape == self.post) {
+        if matches!(rule, Rule::OneToOne)
+            && shape.iter().product::<u64>() == n
+            && (shape == [n] || !self.sliced && shape == self.post)
+        {
             return Layout::PerSynapse;
         }
         let both = |a: &[u64], b: &[u64]| [a, b].concat();
@@ -190,8 +193,12 @@ impl<'a> Elab<'a> {
             "one_to_one" => {
                 if n_pre != n_post {
                     self.report(
-                        Diagnostic::error(codes::RULE, e.span, format!("`one_to_one` of {n_pre} sources and {n_post} targets"))
-                            .labelled("the numbers differ"),
+                        Diagnostic::error(
+                            codes::RULE,
+                            e.span,
+                            format!("`one_to_one` of {n_pre} sources and {n_post} targets"),
+                        )
+                        .labelled("the numbers differ"),
                     );
                     return None;
                 }
@@ -209,10 +216,13 @@ impl<'a> Elab<'a> {
                     Some(s.rt(hit, Elem::Bool, vec![ROW]))
                 })?;
                 match value {
-                    PairValue::Number(x, _) if (0.0..=1.0).contains(&x) => Rule::Random { p: Real(x), stream: self.stream(name) },
+                    PairValue::Number(x, _) if (0.0..=1.0).contains(&x) => {
+                        Rule::Random { p: Real(x), stream: self.stream(name) }
+                    }
                     PairValue::Number(x, _) => {
                         self.report(
-                            Diagnostic::error(codes::RULE, p.span, "a probability lies between 0 and 1").labelled(format!("this is {x}")),
+                            Diagnostic::error(codes::RULE, p.span, "a probability lies between 0 and 1")
+                                .labelled(format!("this is {x}")),
                         );
                         return None;
                     }
@@ -237,7 +247,9 @@ impl<'a> Elab<'a> {
                 env.draw = super::expr::Draw::No;
                 let r = match &v {
                     Val::Bool(_) => None,
-                    v => self.coerce(v, ty.elem, c.span, "the condition").and_then(|r| self.per_candidate(r, &row, c.span)),
+                    v => self
+                        .coerce(v, ty.elem, c.span, "the condition")
+                        .and_then(|r| self.per_candidate(r, &row, c.span)),
                 };
                 let (g, _) = self.end(r.iter().map(|r| r.id).collect());
                 match v {
@@ -256,7 +268,11 @@ impl<'a> Elab<'a> {
                 match u64::try_from(n) {
                     Ok(n) if n <= limit => {
                         let stream = self.stream(name);
-                        if *word == "fixed_in" { Rule::FixedIn { k: n, stream } } else { Rule::FixedOut { k: n, stream } }
+                        if *word == "fixed_in" {
+                            Rule::FixedIn { k: n, stream }
+                        } else {
+                            Rule::FixedOut { k: n, stream }
+                        }
                     }
                     _ => {
                         let side = if *word == "fixed_in" { "sources" } else { "targets" };
@@ -305,7 +321,10 @@ impl<'a> Elab<'a> {
             return None;
         };
         if s.sliced {
-            self.report(Diagnostic::error(codes::RULE, a.span, "`conv2d` connects whole populations").labelled("one of them is sliced"));
+            self.report(
+                Diagnostic::error(codes::RULE, a.span, "`conv2d` connects whole populations")
+                    .labelled("one of them is sliced"),
+            );
             return None;
         }
         let size = self.two(a.expr("size"), 1, 1, env, "size")?;
@@ -320,8 +339,12 @@ impl<'a> Elab<'a> {
                     _ => "none: the kernel is larger than the source".into(),
                 };
                 self.report(
-                    Diagnostic::error(codes::RULE, a.span, format!("`conv2d` does not give the target's shape {}", show_shape(&s.post)))
-                        .labelled(format!("the shape that fits is {fit}")),
+                    Diagnostic::error(
+                        codes::RULE,
+                        a.span,
+                        format!("`conv2d` does not give the target's shape {}", show_shape(&s.post)),
+                    )
+                    .labelled(format!("the shape that fits is {fit}")),
                 );
                 return None;
             }
@@ -329,7 +352,12 @@ impl<'a> Elab<'a> {
         Some(Rule::Conv2d { input: [cin, h, w], output: [cout, oh, ow], size, stride, pad })
     }
 
-    fn table_rule(&mut self, a: &super::calls::Args<'a>, env: &mut Env<'a>, s: &Shape2) -> Option<(Rule, Option<Vec<usize>>)> {
+    fn table_rule(
+        &mut self,
+        a: &super::calls::Args<'a>,
+        env: &mut Env<'a>,
+        s: &Shape2,
+    ) -> Option<(Rule, Option<Vec<usize>>)> {
         let e = a.expr("t")?;
         let v = self.eval(e, env);
         let data = match &v {
@@ -343,7 +371,8 @@ impl<'a> Elab<'a> {
             other => {
                 let what = other.describe();
                 self.report(
-                    Diagnostic::error(codes::RULE, e.span, "a table is a tensor int[n, 2] of (source, target)").labelled(what),
+                    Diagnostic::error(codes::RULE, e.span, "a table is a tensor int[n, 2] of (source, target)")
+                        .labelled(what),
                 );
                 return None;
             }
@@ -351,8 +380,12 @@ impl<'a> Elab<'a> {
         let &[n, 2] = data.shape() else {
             let shape: Vec<u64> = data.shape().iter().map(|d| *d as u64).collect();
             self.report(
-                Diagnostic::error(codes::SHAPE, e.span, format!("a table has shape [n, 2], not {}", show_shape(&shape)))
-                    .labelled("one row (source, target) for each synapse"),
+                Diagnostic::error(
+                    codes::SHAPE,
+                    e.span,
+                    format!("a table has shape [n, 2], not {}", show_shape(&shape)),
+                )
+                .labelled("one row (source, target) for each synapse"),
             );
             return None;
         };
@@ -363,10 +396,11 @@ impl<'a> Elab<'a> {
             let inside = |v: i64, r: &std::ops::Range<u64>| u64::try_from(v).is_ok_and(|v| r.contains(&v));
             if !inside(i, &s.pre_range) || !inside(j, &s.post_range) {
                 self.report(
-                    Diagnostic::error(codes::RULE, e.span, format!("row {k} of the table connects {i} to {j}")).labelled(format!(
-                        "sources lie in {}..{}, targets in {}..{}",
-                        s.pre_range.start, s.pre_range.end, s.post_range.start, s.post_range.end
-                    )),
+                    Diagnostic::error(codes::RULE, e.span, format!("row {k} of the table connects {i} to {j}"))
+                        .labelled(format!(
+                            "sources lie in {}..{}, targets in {}..{}",
+                            s.pre_range.start, s.pre_range.end, s.post_range.start, s.post_range.end
+                        )),
                 );
                 return None;
             }

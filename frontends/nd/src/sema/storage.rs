@@ -27,7 +27,14 @@ fn int_tensor(dtype: DType, shape: Vec<usize>, q: &[f64]) -> Option<Tensor> {
     }
 }
 
-fn quantise(data: &Tensor, dtype: DType, low: f64, high: f64, axis: Option<usize>, scale: Option<f64>) -> Option<Quantised> {
+fn quantise(
+    data: &Tensor,
+    dtype: DType,
+    low: f64,
+    high: f64,
+    axis: Option<usize>,
+    scale: Option<f64>,
+) -> Option<Quantised> {
     let x = data.as_slice::<f32>();
     let shape = data.shape();
     let (groups, stride) = match axis {

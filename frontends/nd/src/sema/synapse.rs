@@ -78,7 +78,8 @@ impl<'a> Elab<'a> {
         synapses.push(p.last.id);
         let now: Vec<ValueId> = made.now.into_iter().collect();
         let (conn, line, n, s, k) = (made.conn, made.line, now.len(), states.len(), synapses.len());
-        let out = self.nodes(model.span, |g| g.plastic_pre(&now, states, reads, &synapses, conn, line, n, s, k, pre, deliver))?;
+        let out = self
+            .nodes(model.span, |g| g.plastic_pre(&now, states, reads, &synapses, conn, line, n, s, k, pre, deliver))?;
         self.take(&mut p, out.get(s..)?);
         self.conns[c].plastic = Some(p);
         // A port of a net has no spikes of its own, and so no `on post`.
@@ -107,14 +108,23 @@ impl<'a> Elab<'a> {
         }
     }
 
-    fn lay_out(&mut self, c: usize, made: &Made, file: usize, body: &'a ast::Body, args: &'a [Arg], span: Span) -> Option<Plastic<'a>> {
+    fn lay_out(
+        &mut self,
+        c: usize,
+        made: &Made,
+        file: usize,
+        body: &'a ast::Body,
+        args: &'a [Arg],
+        span: Span,
+    ) -> Option<Plastic<'a>> {
         let name = self.conns[c].name.clone();
         let inst = self.conns[c].inst;
         let table = self.expanded(made.conn, span)?;
         let nnz = table.len() as u64;
         if nnz == 0 {
             self.report(
-                Diagnostic::error(codes::RULE, span, format!("`{name}` makes no synapses to put a model on")).labelled("no pair is connected"),
+                Diagnostic::error(codes::RULE, span, format!("`{name}` makes no synapses to put a model on"))
+                    .labelled("no pair is connected"),
             );
             return None;
         }
@@ -140,8 +150,12 @@ impl<'a> Elab<'a> {
             let found = a.name.as_ref().is_some_and(|n| known.contains(&n.name.as_str()));
             if !found {
                 let text = a.name.as_ref().map_or("", |n| n.name.as_str());
-                let mut d = Diagnostic::error(codes::UNKNOWN_KEY, a.span, format!("`{}` has no param or state `{text}`", body.name.name))
-                    .labelled("params and states are given by name");
+                let mut d = Diagnostic::error(
+                    codes::UNKNOWN_KEY,
+                    a.span,
+                    format!("`{}` has no param or state `{text}`", body.name.name),
+                )
+                .labelled("params and states are given by name");
                 d.hint = nearest(text, known.iter().copied()).map(|n| format!("did you mean `{n}`?"));
                 self.report(d);
                 return None;
@@ -159,9 +173,13 @@ impl<'a> Elab<'a> {
                         (None, Some(e)) => (e, env.clone()),
                         (None, None) => {
                             self.report(
-                                Diagnostic::error(codes::NO_VALUE, span, format!("the param `{}` of `{}` has no value", n.name, body.name.name))
-                                    .labelled("not given here")
-                                    .with_label(n.span, "no default"),
+                                Diagnostic::error(
+                                    codes::NO_VALUE,
+                                    span,
+                                    format!("the param `{}` of `{}` has no value", n.name, body.name.name),
+                                )
+                                .labelled("not given here")
+                                .with_label(n.span, "no default"),
                             );
                             return None;
                         }
@@ -180,7 +198,10 @@ impl<'a> Elab<'a> {
                     let full = format!("{name}.{}", n.name);
                     let t = self.scalar_type(ty, &mut env)?;
                     if t.storage.is_some() {
-                        self.report(Diagnostic::error(codes::STORAGE, ty.span, "a synapse's state has no storage of its own").labelled("not supported here"));
+                        self.report(
+                            Diagnostic::error(codes::STORAGE, ty.span, "a synapse's state has no storage of its own")
+                                .labelled("not supported here"),
+                        );
                         return None;
                     }
                     let (e, mut at) = match given(&n.name) {
@@ -190,7 +211,8 @@ impl<'a> Elab<'a> {
                     at.place = format!("{full}.");
                     at.noise = None;
                     at.ticks = false;
-                    let data = self.fold(e, &mut at, &t, Places::Pairs(&pairs), &format!("the initial value of `{full}`"))?;
+                    let data =
+                        self.fold(e, &mut at, &t, Places::Pairs(&pairs), &format!("the initial value of `{full}`"))?;
                     let init = self.pool(data);
                     let now = self.add_state(&full, t.elem, &[nnz], t.elem.dtype(), Some(init))?;
                     traces.push(Trace { name: n.name.clone(), full, elem: t.elem, law: None, now });
@@ -213,7 +235,8 @@ impl<'a> Elab<'a> {
             return Some(t);
         }
         self.report(
-            Diagnostic::error(codes::SHAPE, ty.span, "a synapse's items are scalars").labelled(format!("has the shape {}", show_shape(&t.shape))),
+            Diagnostic::error(codes::SHAPE, ty.span, "a synapse's items are scalars")
+                .labelled(format!("has the shape {}", show_shape(&t.shape))),
         );
         None
     }
@@ -248,7 +271,8 @@ impl<'a> Elab<'a> {
                 v => match v.number() {
                     Some((y, d)) if d == rate || y == 0.0 && d.is_none() => Some(y),
                     Some(_) => {
-                        s.wrong_type(&v, Elem::Real(rate), e.span, &format!("the derivative of `{}`", t.name));
+                        let text = format!("the derivative of `{}` should be in {rate}", t.name);
+                        s.report(Diagnostic::error(codes::UNIT, e.span, text).labelled(v.describe()));
                         None
                     }
                     None => {
@@ -272,9 +296,13 @@ impl<'a> Elab<'a> {
 
     fn not_lazy(&mut self, span: Span, name: &str, why: &str) {
         self.report(
-            Diagnostic::error(codes::NOT_LAZY, span, format!("`{name}` of a synapse cannot be brought up to date at events: {why}"))
-                .labelled("only `x' = -x / tau`, with a constant term if need be")
-                .with_hint("move other dynamics into the neuron"),
+            Diagnostic::error(
+                codes::NOT_LAZY,
+                span,
+                format!("`{name}` of a synapse cannot be brought up to date at events: {why}"),
+            )
+            .labelled("only `x' = -x / tau`, with a constant term if need be")
+            .with_hint("move other dynamics into the neuron"),
         );
     }
 
@@ -319,7 +347,12 @@ impl<'a> Elab<'a> {
     }
 
     /// Runs one handler of a synapse in a region of (elapsed, values..); gives what it emitted and the new values.
-    fn synapse_region(&mut self, p: &Plastic<'a>, body: &'a [Action], emits: bool) -> Option<(Vec<(Val, Span)>, Vec<Rt>)> {
+    fn synapse_region(
+        &mut self,
+        p: &Plastic<'a>,
+        body: &'a [Action],
+        emits: bool,
+    ) -> Option<(Vec<(Val, Span)>, Vec<Rt>)> {
         let elapsed = self.region_param(Elem::Int, &[], "elapsed");
         let values: Vec<Rt> = p.traces.iter().map(|t| self.region_param(t.elem, &[], &t.name)).collect();
         let mut env = p.env.clone();
@@ -351,7 +384,8 @@ impl<'a> Elab<'a> {
                 && (!matches!(port.name.as_str(), "pre" | "post") || payload.is_some())
             {
                 self.report(
-                    Diagnostic::error(codes::PORT, port.span, "a synapse has `on pre` and `on post`, without payload").labelled("not one of them"),
+                    Diagnostic::error(codes::PORT, port.span, "a synapse has `on pre` and `on post`, without payload")
+                        .labelled("not one of them"),
                 );
                 return None;
             }
@@ -368,8 +402,12 @@ impl<'a> Elab<'a> {
         let done = self.synapse_region(p, on, true).and_then(|(emitted, values)| {
             let [(v, span)] = emitted.as_slice() else {
                 self.report(
-                    Diagnostic::error(codes::NO_EMIT, body.name.span, format!("`on pre` of `{}` emits {} values", body.name.name, emitted.len()))
-                        .labelled("emit exactly one"),
+                    Diagnostic::error(
+                        codes::NO_EMIT,
+                        body.name.span,
+                        format!("`on pre` of `{}` emits {} values", body.name.name, emitted.len()),
+                    )
+                    .labelled("emit exactly one"),
                 );
                 return None;
             };
@@ -424,9 +462,13 @@ impl<'a> Elab<'a> {
         let Some(plastic) = self.conns[c].plastic.take() else { return };
         if post_handler(plastic.body).is_some() {
             self.report(
-                Diagnostic::error(codes::NO_SPIKES, self.conns[c].span, "the target never fires, so `on post` never runs")
-                    .labelled("ends at something without spikes")
-                    .with_label(plastic.body.name.span, "this model has `on post`"),
+                Diagnostic::error(
+                    codes::NO_SPIKES,
+                    self.conns[c].span,
+                    "the target never fires, so `on post` never runs",
+                )
+                .labelled("ends at something without spikes")
+                .with_label(plastic.body.name.span, "this model has `on post`"),
             );
         }
         self.keep(c, plastic);
@@ -452,7 +494,8 @@ impl<'a> Elab<'a> {
         }
         let Some(plastic) = &self.conns[c].plastic else {
             if self.conns[c].entries.iter().all(|e| e.path.text() != "model") {
-                let d = Diagnostic::error(codes::UNKNOWN_NAME, span, "this connection has no synapse model").labelled("only models have states");
+                let d = Diagnostic::error(codes::UNKNOWN_NAME, span, "this connection has no synapse model")
+                    .labelled("only models have states");
                 self.report(d);
             }
             return Val::Poison;
@@ -461,7 +504,9 @@ impl<'a> Elab<'a> {
             return Val::Rt(t.now.clone());
         }
         let known = plastic.traces.iter().map(|t| t.name.as_str());
-        let mut d = Diagnostic::error(codes::UNKNOWN_NAME, span, format!("`{}` has no state `{name}`", plastic.body.name.name)).labelled("unknown state");
+        let mut d =
+            Diagnostic::error(codes::UNKNOWN_NAME, span, format!("`{}` has no state `{name}`", plastic.body.name.name))
+                .labelled("unknown state");
         d.hint = nearest(name, known).map(|n| format!("did you mean `{n}`?"));
         self.report(d);
         Val::Poison
@@ -483,11 +528,18 @@ fn post_handler(body: &ast::Body) -> Option<&Vec<Action>> {
 fn mentions(e: &Expr, name: &str) -> bool {
     match &e.kind {
         ExprKind::Name(n) => n.name == name,
-        ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Quantity { .. } | ExprKind::Str(_) | ExprKind::Bool(_) | ExprKind::Error => false,
+        ExprKind::Int(_)
+        | ExprKind::Float(_)
+        | ExprKind::Quantity { .. }
+        | ExprKind::Str(_)
+        | ExprKind::Bool(_)
+        | ExprKind::Error => false,
         ExprKind::List(v) => v.iter().any(|e| mentions(e, name)),
         ExprKind::Unary { expr, .. } => mentions(expr, name),
         ExprKind::Binary { lhs, rhs, .. } => mentions(lhs, name) || mentions(rhs, name),
-        ExprKind::If { cond, then, otherwise } => mentions(cond, name) || mentions(then, name) || mentions(otherwise, name),
+        ExprKind::If { cond, then, otherwise } => {
+            mentions(cond, name) || mentions(then, name) || mentions(otherwise, name)
+        }
         ExprKind::Field { base, .. } | ExprKind::Index { base, .. } => mentions(base, name),
         ExprKind::Call { args, .. } => args.iter().any(|a| mentions(&a.value, name)),
     }

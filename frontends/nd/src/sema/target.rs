@@ -62,9 +62,14 @@ impl Elab<'_> {
         for top in sources.files.first().map_or(&[][..], |f| &f.ast.tops) {
             let ast::TopKind::Target(t) = &top.kind else { continue };
             let Some(spec) = options.targets.iter().find(|s| s.name == t.name.name) else {
-                let mut d = Diagnostic::note(codes::NO_TARGET, t.name.span, format!("this build has no backend `{}`", t.name.name))
-                    .labelled("its settings are not checked");
-                d.hint = nearest(&t.name.name, options.targets.iter().map(|s| s.name.as_str())).map(|n| format!("did you mean `{n}`?"));
+                let mut d = Diagnostic::note(
+                    codes::NO_TARGET,
+                    t.name.span,
+                    format!("this build has no backend `{}`", t.name.name),
+                )
+                .labelled("its settings are not checked");
+                d.hint = nearest(&t.name.name, options.targets.iter().map(|s| s.name.as_str()))
+                    .map(|n| format!("did you mean `{n}`?"));
                 self.report(d);
                 continue;
             };
@@ -85,12 +90,18 @@ impl Elab<'_> {
         let exact = spec.keys.contains(&path);
         let wild = !lead.is_empty() && spec.keys.iter().any(|k| k.strip_prefix("*.") == Some(last.name.as_str()));
         if !exact && !wild {
-            let mut d = Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`{}` has no setting `{path}`", spec.name)).labelled("unknown setting");
+            let mut d =
+                Diagnostic::error(codes::UNKNOWN_KEY, e.path.span, format!("`{}` has no setting `{path}`", spec.name))
+                    .labelled("unknown setting");
             let tails = spec.keys.iter().map(|k| k.strip_prefix("*.").unwrap_or(k));
-            d.hint = Some(match nearest(&path, spec.keys.iter().map(String::as_str)).or(nearest(&last.name, tails)) {
-                Some(n) => format!("did you mean `{n}`?"),
-                None => format!("it has {}", spec.keys.join(", ")),
-            });
+            d.hint = Some(
+                match nearest(&path, spec.keys.iter().map(String::as_str).filter(|k| !k.starts_with("*.")))
+                    .or(nearest(&last.name, tails))
+                {
+                    Some(n) => format!("did you mean `{n}`?"),
+                    None => format!("it has {}", spec.keys.join(", ")),
+                },
+            );
             self.report(d);
             return None;
         }
@@ -100,7 +111,8 @@ impl Elab<'_> {
         {
             let known: Vec<String> = main.entities.iter().map(|e| e.name.name.clone()).collect();
             let net = main.net.name.name.clone();
-            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, first.span, format!("`{net}` has no `{}`", first.name)).labelled("not declared in the net");
+            let mut d = Diagnostic::error(codes::UNKNOWN_NAME, first.span, format!("`{net}` has no `{}`", first.name))
+                .labelled("not declared in the net");
             d.hint = nearest(&first.name, known.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
             self.report(d);
             return None;
@@ -118,8 +130,12 @@ impl Elab<'_> {
             Some(v) => Some(v),
             None => {
                 self.report(
-                    Diagnostic::error(codes::NOT_CONST, e.value.span, "a setting is a literal, a word or a call of a word")
-                        .labelled("not a literal"),
+                    Diagnostic::error(
+                        codes::NOT_CONST,
+                        e.value.span,
+                        "a setting is a literal, a word or a call of a word",
+                    )
+                    .labelled("not a literal"),
                 );
                 None
             }

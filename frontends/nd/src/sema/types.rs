@@ -66,8 +66,12 @@ impl<'a> Elab<'a> {
         if n.is_none() {
             let max = self.options.max_elements;
             self.report(
-                Diagnostic::error(codes::TOO_LARGE, span, format!("a tensor of shape {} is too large", show_shape(shape)))
-                    .labelled(format!("at most {max} elements are allowed")),
+                Diagnostic::error(
+                    codes::TOO_LARGE,
+                    span,
+                    format!("a tensor of shape {} is too large", show_shape(shape)),
+                )
+                .labelled(format!("at most {max} elements are allowed")),
             );
         }
         n
@@ -99,8 +103,12 @@ impl<'a> Elab<'a> {
                         Some((x, d)) if x > 0.0 && (d == ty.elem.dims()) => scale = Some(x),
                         _ => {
                             self.report(
-                                Diagnostic::error(codes::STORAGE, arg.span, format!("a scale is a positive constant in {}", ty.elem))
-                                    .labelled(v.describe()),
+                                Diagnostic::error(
+                                    codes::STORAGE,
+                                    arg.span,
+                                    format!("a scale is a positive constant in {}", ty.elem),
+                                )
+                                .labelled(v.describe()),
                             );
                             return None;
                         }
@@ -108,9 +116,13 @@ impl<'a> Elab<'a> {
                 }
                 Some(other) => {
                     self.report(
-                        Diagnostic::error(codes::STORAGE, arg.span, format!("`@{}` has no argument `{other}`", call.name.name))
-                            .labelled("unknown argument")
-                            .with_hint("`axis` and `scale` are known"),
+                        Diagnostic::error(
+                            codes::STORAGE,
+                            arg.span,
+                            format!("`@{}` has no argument `{other}`", call.name.name),
+                        )
+                        .labelled("unknown argument")
+                        .with_hint("`axis` and `scale` are known"),
                     );
                     return None;
                 }
@@ -144,7 +156,10 @@ impl<'a> Elab<'a> {
                     return wrong(self, "`@fix` takes two whole numbers: all bits, and bits after the point".into());
                 };
                 if !(2..=32).contains(total) || !(0..=30).contains(frac) {
-                    return wrong(self, format!("`@fix({total}, {frac})` needs 2 to 32 bits and 0 to 30 after the point"));
+                    return wrong(
+                        self,
+                        format!("`@fix({total}, {frac})` needs 2 to 32 bits and 0 to 30 after the point"),
+                    );
                 }
                 let half = 2f64.powi(*total as i32 - 1);
                 let dtype = match total {
@@ -152,7 +167,13 @@ impl<'a> Elab<'a> {
                     9..=16 => DType::I16,
                     _ => DType::I32,
                 };
-                Storage::Int { dtype, low: -half, high: half - 1.0, axis: None, scale: Some(2f64.powi(-(*frac as i32))) }
+                Storage::Int {
+                    dtype,
+                    low: -half,
+                    high: half - 1.0,
+                    axis: None,
+                    scale: Some(2f64.powi(-(*frac as i32))),
+                }
             }
             "f64" => {
                 return wrong(self, "`@f64` is not supported: `real` is computed in 32 bits".into());
@@ -187,7 +208,8 @@ impl<'a> Elab<'a> {
         let Some(t) = self.declared(ty, env) else { return Val::Poison };
         if !t.shape.is_empty() {
             self.report(
-                Diagnostic::error(codes::SHAPE, ty.span, "a constant is one number").labelled("has a shape")
+                Diagnostic::error(codes::SHAPE, ty.span, "a constant is one number")
+                    .labelled("has a shape")
                     .with_hint("use `param` for tensors"),
             );
             return Val::Poison;
@@ -213,9 +235,11 @@ impl<'a> Elab<'a> {
             Val::Rt(r) => show_type(r.elem, &r.shape),
             other => other.describe(),
         };
-        let unit = v.number().is_some() && matches!(want, Elem::Real(_)) || matches!((v, want), (Val::Rt(r), Elem::Real(_)) if matches!(r.elem, Elem::Real(_)));
+        let unit = v.number().is_some() && matches!(want, Elem::Real(_))
+            || matches!((v, want), (Val::Rt(r), Elem::Real(_)) if matches!(r.elem, Elem::Real(_)));
         let code = if unit { codes::UNIT } else { codes::TYPE };
-        let mut d = Diagnostic::error(code, span, format!("{what} should be {}", expected(want))).labelled(format!("this is {have}"));
+        let mut d = Diagnostic::error(code, span, format!("{what} should be {}", expected(want)))
+            .labelled(format!("this is {have}"));
         if let (Some((x, d0)), Elem::Real(u)) = (v.number(), want)
             && d0.is_none()
             && !u.is_none()
@@ -261,11 +285,19 @@ impl<'a> Elab<'a> {
 
     pub(super) fn wrong_shape(&mut self, have: &[u64], want: &[u64], span: Span, what: &str) {
         let show = |s: &[u64]| if s.is_empty() { "a scalar".to_string() } else { show_shape(s) };
-        let mut d = Diagnostic::error(codes::SHAPE, span, format!("{what} has shape {}, but {} is expected", show(have), show(want)))
-            .labelled(format!("{} here", show(have)));
+        let mut d = Diagnostic::error(
+            codes::SHAPE,
+            span,
+            format!("{what} has shape {}, but {} is expected", show(have), show(want)),
+        )
+        .labelled(format!("{} here", show(have)));
         let count = |s: &[u64]| s.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
         if count(have) == count(want) && have.len() != want.len() {
-            d = d.with_hint(if want.len() == 1 { "`flatten(..)` would fit".into() } else { format!("`reshape(.., {})` would fit", show(want)) });
+            d = d.with_hint(if want.len() == 1 {
+                "`flatten(..)` would fit".into()
+            } else {
+                format!("`reshape(.., {})` would fit", show(want))
+            });
         }
         self.report(d);
     }

@@ -181,13 +181,14 @@ const PREFIXES: &[(&str, i32)] = &[
 /// Units that are offered when a name is not known.
 pub const COMMON: &[&str] = &[
     "s", "ms", "us", "µs", "ns", "V", "mV", "uV", "µV", "A", "mA", "uA", "µA", "nA", "pA", "S", "mS", "uS", "µS", "nS",
-    "pS", "ohm", "kohm", "Mohm", "Gohm", "F", "uF", "µF", "nF", "pF", "Hz", "kHz", "m", "cm", "mm", "um", "µm", "nm", "M",
-    "mM", "uM", "µM", "nM", "mol", "C", "pC", "fC", "K", "W", "J", "N", "Pa", "g", "kg", "L",
+    "pS", "ohm", "kohm", "Mohm", "Gohm", "F", "uF", "µF", "nF", "pF", "Hz", "kHz", "m", "cm", "mm", "um", "µm", "nm",
+    "M", "mM", "uM", "µM", "nM", "mol", "C", "pC", "fC", "K", "W", "J", "N", "Pa", "g", "kg", "L",
 ];
 
 /// The unit with this name: a base name, or a prefix before one.
 pub fn parse(name: &str) -> Option<Unit> {
-    let base = |n: &str| NAMES.iter().find(|(b, ..)| *b == n).map(|(_, dims, power)| Unit { dims: *dims, power: *power });
+    let base =
+        |n: &str| NAMES.iter().find(|(b, ..)| *b == n).map(|(_, dims, power)| Unit { dims: *dims, power: *power });
     base(name).or_else(|| {
         PREFIXES.iter().find_map(|(p, k)| {
             let u = base(name.strip_prefix(p)?)?;

@@ -146,7 +146,9 @@ fn stored_states_are_rounded_every_tick() {
 
 #[test]
 fn units_are_erased_to_the_coherent_system() {
-    let m = module("net N { clock 0.5 ms\n param a: V = 2 mV\n param r: Hz = 5 Hz\n param c: nS/cm^2 = 1 nS / (1 cm * 1 cm)\n output y = a * r }");
+    let m = module(
+        "net N { clock 0.5 ms\n param a: V = 2 mV\n param r: Hz = 5 Hz\n param c: nS/cm^2 = 1 nS / (1 cm * 1 cm)\n output y = a * r }",
+    );
     let c = |n: &str| m.consts.iter().find(|c| c.name == n).unwrap().data.as_slice::<f32>()[0];
     assert_eq!((c("a"), c("r"), c("c")), (2.0, 0.005, 1e-8));
 }
@@ -269,7 +271,7 @@ fn host_values_and_extra_probes() {
     let m = module_with(&text, &mut Memory::default(), &options);
     assert_eq!(m.probes.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["P.v", "P"]);
     let out = run(m, 2, |_| vec![]);
-    assert_eq!(numbers(&out[1]), [0.25]);
+    assert_eq!(numbers(&out[1]), [0.25, 0.25]);
 }
 
 #[test]

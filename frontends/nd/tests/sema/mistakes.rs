@@ -29,25 +29,20 @@ fn names() {
         "const k = 1",
         "E0202 1:28 `k` is declared twice (give one of them another name)",
     );
-    pair(
-        "const a = <>\nconst b = a\nnet N { output y = a }",
-        "b",
-        "1",
-        "E0203 1:11 `b` is defined by itself",
-    );
+    pair("const a = <>\nconst b = a\nnet N { output y = a }", "b", "1", "E0203 2:11 `a` is defined by itself");
     pair(
         "fn f(x: real) -> real = <>\nnet N { input x: real\n output y = f(x) }",
         "f(x)",
         "x",
         "E0203 1:25 the function `f` calls itself",
     );
+    pair(NET, "linear(x)", "sum(x)", "E0207 2:13 `linear` needs the argument `w` (it takes x, w, b)");
     pair(
         NET,
-        "linear(x)",
-        "sum(x)",
-        "E0207 2:13 `linear` needs the argument `w` (it takes x, w, b)",
+        "softmax(x, axes = 0)",
+        "softmax(x, axis = 0)",
+        "E0207 2:24 `softmax` has no argument `axes` (did you mean `axis`?)",
     );
-    pair(NET, "softmax(x, axes = 0)", "softmax(x, axis = 0)", "E0207 2:24 `softmax` has no argument `axes` (did you mean `axis`?)");
 }
 
 #[test]
@@ -57,26 +52,31 @@ fn units() {
     pair(text, "a + 1 ms", "a * 1 ms", "E0301 3:13 `+` of mV and ms");
     pair(text, "exp(a)", "exp(a / 1 mV)", "E0301 3:17 `exp` takes a plain number (divide by the unit: `/ (1 mV)`)");
     pair(text, "a + 1 mVV", "a + 1 mV", "E0302 3:19 `mVV` is not a unit (did you mean `mV`?)");
-    pair(
-        "net N { param a: <> = 1 mV\n output y = a }",
-        "mS",
-        "V",
-        "E0301 1:23 `a` should be in ohm^-1",
-    );
+    pair("net N { param a: <> = 1 mV\n output y = a }", "mS", "V", "E0301 1:23 `a` should be in nS");
 }
 
 #[test]
 fn derivatives_are_per_time() {
     let text = "neuron A { param tau: ms = 2 ms\n state v: mV = 0 mV\n v' = <> }\nnet N { clock 1 ms\n pop P: A[2]\n output v = P.v }";
     pair(text, "-v", "-v / tau", "E0301 3:7 the derivative of `v` should be in mV/ms");
-    pair(text, "-v / tau + 1", "-v / tau + 1 mV / 1 ms", "E0301 3:7 `+` of mV/ms and real (give the plain number a unit: `1 mV/ms`)");
+    pair(
+        text,
+        "-v / tau + 1",
+        "-v / tau + 1 mV / 1 ms",
+        "E0301 3:7 `+` of mV/ms and real (give the plain number a unit: `1 mV/ms`)",
+    );
 }
 
 #[test]
 fn shapes() {
     let text = "net N { input x: real[3]\n param W: real[2, 3] = 1\n param b: real[2] = 0\n output y = <> }";
     pair(text, "x + b", "linear(x, W) + b", "E0401 4:13 the shapes of real[3] and real[2] differ");
-    pair(text, "linear(b, W)", "linear(x, W, b)", "E0401 4:20 `linear` takes 3 inputs, but 2 are given");
+    pair(
+        text,
+        "linear(b, W)",
+        "linear(x, W, b)",
+        "E0401 4:20 `linear` takes 3 inputs, but 2 are given (the weights are [out, in]; `transpose(..)` them)",
+    );
     pair(text, "x[3]", "x[2]", "E0402 4:15 the index 3 is out of range");
     pair(text, "x[1:5]", "x[1:3]", "E0402 4:15 the range 1:5 does not fit");
     pair(text, "sum(x, axes = 1)", "sum(x, axes = 0)", "E0401 4:27 there is no axis 1");
@@ -108,7 +108,10 @@ fn parameters_of_the_net() {
         let dims = dims.iter().map(|(n, v)| (n.to_string(), *v)).collect();
         said_with(text, &mut Memory::default(), &Options { dims, ..Options::default() })
     };
-    assert_eq!(said_of(&[]), "E0531 1:7 the parameter `n` of `N` has no value (give it on the command line: `--dim n=N`)\n");
+    assert_eq!(
+        said_of(&[]),
+        "E0531 1:7 the parameter `n` of `N` has no value (give it on the command line: `--dim n=N`)\n"
+    );
     assert_eq!(said_of(&[("n", 3), ("m", 1)]), "E0531 - `N` has no parameter `m` (did you mean `--dim n=..`?)\n");
     assert_eq!(said_of(&[("n", 3)]), "");
     assert_eq!(said_of(&[("n", -3)]), "E0401 1:31 an extent of -3\n");
@@ -129,26 +132,41 @@ net N { clock 0.1 ms
 fn connections() {
     let good = "x -> P.hit { rule = all(); weight = 1; delay = 0.1 ms }";
     let check = |bad: &str, want: &str| pair(CONNECT, bad, good, want);
-    check("x -> P.hit { rule = all(); weigth = 1 }", "E0208 9:37 `connect` has no key `weigth` (did you mean `weight`?)");
+    check(
+        "x -> P.hit { rule = all(); weigth = 1 }",
+        "E0208 9:37 `connect` has no key `weigth` (did you mean `weight`?)",
+    );
     check("x -> P.hit { rule = al(); weight = 1 }", "E0540 9:30 there is no rule `al` (did you mean `all`?)");
     check("x -> P.hat { rule = all(); weight = 1 }", "E0537 9:17 `A` has no port `hat` (did you mean `hit`?)");
     check("x -> Q.hit { rule = all(); weight = 1 }", "E0201 9:15 `Q` is not declared (did you mean `P`?)");
     check("x -> P { rule = all(); weight = 1 }", "E0537 9:15 say which port of `P` (its ports are hit)");
-    check("x -> P.hit { rule = all() }", "E0541 9:2 this connection has no `weight` (write for example `weight = 1 real`)");
-    check("x -> P.hit { weight = 1 }", "E0539 9:2 this connection has no `rule` (write for example `rule = all()` or `rule = random(p = 0.1)`)");
+    check(
+        "x -> P.hit { rule = all() }",
+        "E0541 9:2 this connection has no `weight` (write for example `weight = 1 real`)",
+    );
+    check(
+        "x -> P.hit { weight = 1 }",
+        "E0539 9:2 this connection has no `rule` (write for example `rule = all()` or `rule = random(p = 0.1)`)",
+    );
     check("x -> P.hit { rule = all(); weight = 1 mV }", "E0301 9:46 the weight should be a plain number");
     check(
         "x -> P.hit { rule = all(); weight = 1; delay = 0.25 ms }",
         "E0536 9:57 a delay of 0.25 ms is not a multiple of the clock's 0.1 ms (the nearest choices are 0.2 ms and 0.3 ms)",
     );
-    check("x -> P.hit { rule = all(); weight = 1; delay = 2 }", "E0301 9:57 the delay should be in ms (write a unit: `2 ms`)");
+    check(
+        "x -> P.hit { rule = all(); weight = 1; delay = 2 }",
+        "E0301 9:57 the delay should be in ms (write a unit: `2 ms`)",
+    );
     check("x -> P.hit { rule = one_to_one(); weight = 1 }", "E0540 9:30 `one_to_one` of 4 sources and 6 targets");
     check("x -> P.hit { rule = random(p = 1.5); weight = 1 }", "E0540 9:41 a probability lies between 0 and 1");
     check("x -> P.hit { rule = fixed_in(5); weight = 1 }", "E0540 9:39 `fixed_in` of 5 among 4 sources");
     check("x[2:9] -> P.hit { rule = all(); weight = 1 }", "E0402 9:12 the range 2:9 does not fit");
     check("x -> P.hit { rule = where(pre.v > 0); weight = 1 }", "E0201 9:40 `pre` is not a population and has no `v`");
-    check("x -> P.hit { rule = where(post.v > 0); weight = 1 }", "E0201 9:41 `A` has no param `v`");
-    check("P -> P.hit { rule = all(); weight = sum(P.spike) }", "E0535 9:42 a cycle without delay: P -> P (give one connection on the cycle a delay of at least one tick, or read a `state`)");
+    check("x -> P.hit { rule = where(post.v > 0); weight = 1 }", "E0201 9:41 `A` has no param `v` (did you mean `k`?)");
+    check(
+        "P -> P.hit { rule = all(); weight = sum(P.spike) }",
+        "E0535 9:52 a cycle without delay: P -> P (give one connection on the cycle a delay of at least one tick, or read a `state`)",
+    );
 }
 
 #[test]
@@ -188,10 +206,21 @@ fn neurons() {
     pair(text, "reset { v = 0 }", ok, "E0538 3:2 `reset` and `refractory` need a `threshold`");
     pair(text, "threshold v > 3\n reset { k = 0 }", ok, "E0201 4:10 there is no state `k` (did you mean `v`?)");
     pair(text, "pop Q: A[3]", ok, "E0204 3:2 `pop` belongs in a net");
-    pair(text, "threshold v > 3\n refractory 1 ms", ok, "E0533 4:13 a refractory period needs a clock or a whole number of ticks (add `clock 1 ms` to the net, or write a whole number)");
+    pair(
+        text,
+        "threshold v > 3\n refractory 1 ms",
+        ok,
+        "E0533 4:13 a refractory period needs a clock or a whole number of ticks (add `clock 1 ms` to the net, or write a whole number)",
+    );
     pair(text, "on hit(w: real) { u += w }", ok, "E0201 3:20 there is no state `u` (did you mean `v`?)");
-    pair(text, "on hit(w: real) { v += w * uniform(0, 1) }", ok, "E0204 3:29 `uniform` draws when the network is built (use `noise(sigma)` for noise in every tick)");
-    let text = "neuron A { state v: real = 0\n v' = -v / 2 ms\n <> }\nnet N { clock 1 ms\n pop P: A[2]\n output v = P.v }";
+    pair(
+        text,
+        "on hit(w: real) { v += w * uniform(0, 1) }",
+        ok,
+        "E0204 3:29 `uniform` draws when the network is built (use `noise(sigma)` for noise in every tick)",
+    );
+    let text =
+        "neuron A { state v: real = 0\n v' = -v / 2 ms\n <> }\nnet N { clock 1 ms\n pop P: A[2]\n output v = P.v }";
     pair(text, "solve exakt", "solve exact", "E0201 3:8 there is no solver `exakt` (did you mean `exact`?)");
 }
 
@@ -206,7 +235,12 @@ fn populations() {
 #[test]
 fn equations_need_a_clock() {
     let text = "neuron A { state v: real = 0\n v' = -v / 2 ms }\nnet N { <>\n pop P: A[2]\n output v = P.v }";
-    pair(text, "", "clock 1 ms", "E0533 4:6 `A` has equations but the net has no clock (add `clock 0.1 ms` to the net)");
+    pair(
+        text,
+        "",
+        "clock 1 ms",
+        "E0533 4:6 `A` has equations but the net has no clock (add `clock 0.1 ms` to the net)",
+    );
 }
 
 #[test]
@@ -242,7 +276,8 @@ fn arrays() {
     assert_eq!(check("f[\"godd\"]"), "E0210 2:26 `f` has no array `godd` (did you mean `good`?)\n");
     assert_eq!(check("f[\"nan\"]"), "E0404 2:24 the array `nan` of f holds NaN at [1, 0]\n");
     assert_eq!(check("f[\"wide\"]"), "E0401 2:24 the array `wide` of f has shape [3, 2], but [2, 2] is declared\n");
-    let missing = "net N { file f = \"g\"\n param W: real[2] = f[\"a\"]\n param V: real[2] = f[\"a\"]\n output y = sum(W) }";
+    let missing =
+        "net N { file f = \"g\"\n param W: real[2] = f[\"a\"]\n param V: real[2] = f[\"a\"]\n output y = sum(W) }";
     assert_eq!(codes(&said_with(missing, &mut memory(), &Options::default())), ["E0610 2:23"]);
 }
 
@@ -254,7 +289,8 @@ fn one_mistake_gives_one_message() {
 
 #[test]
 fn many_mistakes_give_many_messages() {
-    let text = "net N { input x: real[3]\n let a = x + nonsense\n let b = x + 1 mV\n output y: real[4] = x\n output z = a }";
+    let text =
+        "net N { input x: real[3]\n let a = x + nonsense\n let b = x + 1 mV\n output y: real[4] = x\n output z = a }";
     assert_eq!(codes(&said(text)), ["E0201 2:14", "E0301 3:10", "E0401 4:22"]);
 }
 
@@ -267,7 +303,8 @@ fn outputs_are_checked() {
 
 #[test]
 fn inputs_that_nothing_drives() {
-    let text = "neuron A { input i: real\n state v: real = 0\n next v = i }\nnet N { pop P: A[2]\n <>\n output v = P.v }";
+    let text =
+        "neuron A { input i: real\n state v: real = 0\n next v = i }\nnet N { pop P: A[2]\n <>\n output v = P.v }";
     pair(text, "", "P.i <- 1", "W0201 4:13 nothing drives `P.i`: it is zero");
 }
 
@@ -299,9 +336,9 @@ fn imports() {
     let b = "import \"a.nd\"\nconst k = 2";
     let a = "import \"b.nd\"\nfn f(x: real) -> real = x * k";
     assert_eq!(check(&[("a.nd", a), ("b.nd", b)]), "", "cycles and diamonds are fine");
-    assert_eq!(codes(&check(&[("a.nd", "fn f(x: real) -> real = x * k")])), ["E0201 2:37", "E0201 file"]);
-    assert_eq!(codes(&check(&[("a.nd", a)])), ["E0201 2:37", "E0610 file", "E0201 file"]);
-    assert_eq!(codes(&check(&[])), ["E0610 1:8", "E0206 2:35", "E0201 2:42"].map(String::from).to_vec()[..].to_vec());
+    assert_eq!(codes(&check(&[("a.nd", "fn f(x: real) -> real = x * k")])), ["E0201 3:20", "E0201 file"]);
+    assert_eq!(codes(&check(&[("a.nd", a)])), ["E0201 3:20", "E0610 file", "E0201 file"]);
+    assert_eq!(codes(&check(&[])), ["E0610 1:8", "E0206 3:13", "E0201 3:20"]);
 }
 
 #[test]
@@ -315,7 +352,7 @@ fn targets() {
     assert_eq!(check("h2.threads = 4"), "E0201 4:14 `N` has no `h2` (did you mean `h1`?)\n");
     assert_eq!(
         said_with(&text("").replace("cpu", "gpu"), &mut Memory::default(), &options),
-        "N0202 4:8 this build has no backend `gpu`\n"
+        "N0202 4:8 this build has no backend `gpu` (did you mean `cpu`?)\n"
     );
 }
 
@@ -331,5 +368,5 @@ fn hostile_texts_end_in_time() {
     let said_of = said(&format!("net N {{ input x: real\n output y = a0\n {deep}\n let a3000 = x }}"));
     assert!(said_of.contains("E0403"), "{said_of}");
     let own = "net N { sub a: N\n input x: real\n output y = x }";
-    assert_eq!(codes(&said(own)), ["E0403 1:16"]);
+    assert_eq!(codes(&said(own))[0], "E0403 1:16");
 }
