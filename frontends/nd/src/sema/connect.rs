@@ -41,8 +41,6 @@ pub(super) struct Conn<'a> {
     pub inst: usize,
     /// A name that no other has.
     pub name: String,
-    /// The name as written; several statements without a name may share it.
-    pub written: String,
     pub pre: &'a Expr,
     pub post_index: Option<&'a [Index]>,
     pub target: Target,
@@ -57,14 +55,13 @@ impl<'a> Conn<'a> {
     pub fn new(
         inst: usize,
         name: String,
-        written: String,
         pre: &'a Expr,
         post_index: Option<&'a [Index]>,
         target: Target,
         entries: &'a [ast::Entry],
         span: Span,
     ) -> Conn<'a> {
-        Conn { inst, name, written, pre, post_index, target, entries, span, plastic: None }
+        Conn { inst, name, pre, post_index, target, entries, span, plastic: None }
     }
 }
 

@@ -173,6 +173,13 @@ impl Elab<'_> {
 
     /// A real number in the coherent system, rounded to `f32` here and only here.
     pub(super) fn real(&mut self, x: f64, dims: Dims, span: Span) -> Option<Rt> {
+        if !(x as f32).is_finite() {
+            self.report(
+                Diagnostic::error(codes::NOT_FINITE, span, format!("{x:e} does not fit in 32 bits"))
+                    .labelled("too large for a real number"),
+            );
+            return None;
+        }
         let id = self.pool(Tensor::scalar_f32(x as f32));
         self.constant(id, Elem::Real(dims), span)
     }

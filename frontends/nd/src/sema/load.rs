@@ -10,6 +10,9 @@ use nc_ir::{DType, Diagnostic, Span, Tensor};
 impl Elab<'_> {
     /// `f["name"]`.
     pub(super) fn load(&mut self, file: &str, name: &str, span: Span) -> Val {
+        if self.dry {
+            return Val::Poison;
+        }
         if !self.lists.contains_key(file) {
             let list = match self.loader.list(file) {
                 Ok(l) => Some(l),

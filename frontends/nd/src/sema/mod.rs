@@ -49,7 +49,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub const MAX_NESTING: usize = 700;
 
 /// The greatest number of expressions that one model may evaluate.
-pub const MAX_STEPS: u64 = 20_000_000;
+pub const MAX_STEPS: u64 = 2_000_000;
 
 /// The greatest number of diagnostics that one model gets.
 pub const MAX_DIAGNOSTICS: usize = 200;
@@ -144,6 +144,7 @@ pub fn lower(file: &ast::File, loader: &mut dyn Loader, options: &Options) -> Lo
         nesting: 0,
         steps: 0,
         stream_names: FxHashMap::default(),
+        states: FxHashMap::default(),
         used_dims: FxHashSet::default(),
         used_params: FxHashSet::default(),
         dry: false,
@@ -204,6 +205,8 @@ struct Elab<'a> {
     steps: u64,
     /// How often each name was used for a stream of random numbers.
     stream_names: FxHashMap<String, u32>,
+    /// Where each state of the module stands.
+    states: FxHashMap<String, usize>,
     used_dims: FxHashSet<String>,
     used_params: FxHashSet<String>,
     /// True while something is only checked: arrays are not read and nothing is kept.

@@ -326,6 +326,12 @@ impl<'a> Elab<'a> {
             let (e, mut env) = match (self.entry(inst, &name.name), value) {
                 (Some(given), _) => given,
                 (None, Some(e)) => (e, env),
+                (None, None) if self.dry => {
+                    let zero = Tensor::zeros(t.elem.dtype(), Vec::new());
+                    let id = self.m.add_const(full, zero);
+                    let rt = self.constant(id, t.elem, name.span)?;
+                    return self.to_shape(rt, &t.shape, name.span);
+                }
                 (None, None) => {
                     let main = self.insts[inst].parent.is_none();
                     let d = Diagnostic::error(codes::NO_VALUE, name.span, format!("the param `{full}` has no value"))
@@ -414,13 +420,14 @@ impl<'a> Elab<'a> {
         };
         let ty = super::emit::tensor_type(dtype, shape);
         let id = self.m.graph.add_param(ty, full);
+        self.states.insert(full.to_string(), self.m.states.len());
         self.m.states.push(State { name: full.to_string(), read: id, next: id, init });
         Some(Rt { id, frame: 0, elem, shape: shape.to_vec(), konst: None, host: None })
     }
 
     /// The value of a state after the tick.
     pub(super) fn set_next(&mut self, full: &str, next: ValueId) {
-        if let Some(s) = self.m.states.iter_mut().rev().find(|s| s.name == full) {
+        if let Some(s) = self.states.get(full).and_then(|k| self.m.states.get_mut(*k)) {
             s.next = next;
         }
     }
@@ -484,7 +491,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Computes everything that an instance declares, in the order written.
-    fn elaborate(&mut self, inst: usize) {
+    pub(super) fn elaborate(&mut self, inst: usize) {
         let net = self.insts[inst].net;
         let mut nexts: FxHashMap<&str, Span> = FxHashMap::default();
         for item in &net.items {

@@ -64,6 +64,15 @@ impl<'a> Pop<'a> {
         }
     }
 
+    /// The connections that end here, in the order of statements.
+    pub fn connections(&self) -> Vec<usize> {
+        let feeds = self.feeds.values().flatten();
+        let mut out: Vec<usize> =
+            feeds.filter_map(|f| if let Feed::Connect(c) = f { Some(*c) } else { None }).collect();
+        out.sort_unstable();
+        out
+    }
+
     /// Names of its ports.
     pub fn ports(&self) -> Vec<String> {
         let names = self.model.items.iter().filter_map(|i| match &i.kind {
@@ -634,7 +643,7 @@ impl<'a> Elab<'a> {
         ok.then_some(())
     }
 
-    /// Checks neurons and synapses of the main file that no net uses.
+    /// Checks what no net uses: neurons, synapses, and nets whose parameters have defaults. Files are not read for them.
     pub(super) fn check_unused(&mut self) {
         let used: Vec<(usize, *const ast::Body)> =
             self.pops.iter().map(|p| (p.file, std::ptr::from_ref(p.model))).collect();
@@ -653,6 +662,15 @@ impl<'a> Elab<'a> {
                     self.pop(p, b.name.span);
                 }
                 super::names::Decl::Synapse(b) => self.check_body(b, false),
+                super::names::Decl::Net(n)
+                    if !self.insts.iter().any(|i| std::ptr::eq(i.net, n))
+                        && n.params.iter().all(|p| p.default.is_some()) =>
+                {
+                    let made = self.instantiate(n, r.file, String::new(), None, Vec::new(), &[], n.name.span);
+                    if let Some(inst) = made {
+                        self.elaborate(inst);
+                    }
+                }
                 _ => {}
             }
         }

@@ -108,10 +108,11 @@ impl<'a> Elab<'a> {
                         }
                     };
                     let full = format!("{}{shown}", self.insts[inst].prefix);
-                    let same = self.conns.iter().filter(|c| c.written == full).count();
-                    let unique = if same == 0 { full.clone() } else { format!("{full}#{}", same + 1) };
+                    let same = self.stream_names.entry(format!("connect {full}")).or_insert(0);
+                    *same += 1;
+                    let unique = if *same == 1 { full.clone() } else { format!("{full}#{same}") };
                     let Some(target) = self.target_port(inst, &parts, post.span) else { continue };
-                    self.conns.push(Conn::new(inst, unique, full, pre, post_index, target.clone(), entries, item.span));
+                    self.conns.push(Conn::new(inst, unique, pre, post_index, target.clone(), entries, item.span));
                     if let Some(n) = name {
                         self.add_named_conn(inst, n, c);
                     }

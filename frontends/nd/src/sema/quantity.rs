@@ -45,7 +45,9 @@ pub(super) fn unit_of(u: &ast::Unit) -> Result<Unit, Diagnostic> {
         let next = n.and_then(|n| {
             let power = i32::try_from(n).ok()?.checked_mul(base.power)?;
             let power = out.power.checked_add(power).filter(|p| p.abs() <= 300)?;
-            Some(Unit { dims: out.dims.mul(base.dims.pow(n)?)?, power })
+            let unit = Unit { dims: out.dims.mul(base.dims.pow(n)?)?, power };
+            // Powers of ten beyond this are not numbers any more.
+            (unit.scale().abs() <= 300).then_some(unit)
         });
         out = next.ok_or_else(|| {
             Diagnostic::error(codes::UNIT, f.span, "the exponent of this unit is out of range").labelled("too large")

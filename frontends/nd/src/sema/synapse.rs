@@ -422,14 +422,7 @@ impl<'a> Elab<'a> {
 
     /// Learning at the spikes of a population, for every plastic connection that ends there.
     pub(super) fn learn_post(&mut self, p: usize, fired: &Rt) {
-        for c in 0..self.conns.len() {
-            let here = match &self.conns[c].target {
-                Target::Event(q, _) | Target::Input(q, _) => *q == p,
-                Target::Net(..) => false,
-            };
-            if !here {
-                continue;
-            }
+        for c in self.pops[p].connections() {
             let Some(mut plastic) = self.conns[c].plastic.take() else { continue };
             if let Some(body) = post_handler(plastic.body) {
                 self.begin(Capture::Sealed);
@@ -451,10 +444,8 @@ impl<'a> Elab<'a> {
 
     /// A population that never fires: synapses that learn at its spikes are refused.
     pub(super) fn refuse_post(&mut self, p: usize) {
-        for c in 0..self.conns.len() {
-            if matches!(&self.conns[c].target, Target::Event(q, _) | Target::Input(q, _) if *q == p) {
-                self.without_post(c);
-            }
+        for c in self.pops[p].connections() {
+            self.without_post(c);
         }
     }
 

@@ -289,3 +289,110 @@ net N { seed 7
     let other = module(&text.replace("seed 7", "seed 8"));
     assert_ne!(module(text), other);
 }
+
+/// The first output of one tick of a net with the input `x`.
+fn value(expr: &str, shape: &[usize], x: &[f32]) -> Vec<f64> {
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let m = module(&format!("net N {{ input x: real[{}]\n output y = {expr} }}", dims.join(", ")));
+    let out = run(m, 1, |_| vec![f32s(shape, x)]);
+    (0..out[0].len()).map(|k| out[0].get_f64(k)).collect()
+}
+
+fn close(a: &[f64], b: &[f64]) {
+    assert_eq!(a.len(), b.len(), "{a:?} {b:?}");
+    for (x, y) in a.iter().zip(b) {
+        assert!((x - y).abs() <= 1e-5 * (1.0 + y.abs()), "{a:?} is not {b:?}");
+    }
+}
+
+#[test]
+fn functions_compute_what_they_say() {
+    let x = [1.0f32, -2.0, 3.0, 0.5];
+    let f = |e: &str| value(e, &[4], &x);
+    let m = |e: &str| value(e, &[2, 2], &x);
+    close(&f("relu(x)"), &[1.0, 0.0, 3.0, 0.5]);
+    close(&f("step(x) * 2"), &[2.0, 0.0, 2.0, 2.0]);
+    close(&f("clip(x, -1, 1)"), &[1.0, -1.0, 1.0, 0.5]);
+    close(&f("max(x, 0.75)"), &[1.0, 0.75, 3.0, 0.75]);
+    close(&f("min(x)"), &[-2.0]);
+    close(&f("sum(x)"), &[2.5]);
+    close(&f("mean(x)"), &[0.625]);
+    close(&f("argmax(x)"), &[2.0]);
+    close(&f("abs(x) ^ 0.5"), &[1.0, 2f64.sqrt(), 3f64.sqrt(), 0.5f64.sqrt()]);
+    close(&f("x ^ 2 - x * x"), &[0.0; 4]);
+    close(&f("if x > 0 then x else -x"), &[1.0, 2.0, 3.0, 0.5]);
+    close(&f("gelu(x)"), &[0.841_344_7, -0.045_500_3, 2.995_950_3, 0.345_731_2]);
+    let e: Vec<f64> = x.iter().map(|x| f64::from(*x).exp()).collect();
+    let s: f64 = e.iter().sum();
+    close(&f("softmax(x)"), &e.iter().map(|e| e / s).collect::<Vec<_>>());
+    close(&f("log_softmax(x)"), &e.iter().map(|e| (e / s).ln()).collect::<Vec<_>>());
+    let rows = [e[0] + e[1], e[2] + e[3]];
+    close(&m("softmax(x)"), &[e[0] / rows[0], e[1] / rows[0], e[2] / rows[1], e[3] / rows[1]]);
+    let mean = 0.625;
+    let var = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / 4.0;
+    close(&f("layernorm(x)"), &x.iter().map(|x| (f64::from(*x) - mean) / (var + 1e-5).sqrt()).collect::<Vec<_>>());
+    let square = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 4.0;
+    close(&f("rmsnorm(x, 2)"), &x.iter().map(|x| 2.0 * f64::from(*x) / (square + 1e-6).sqrt()).collect::<Vec<_>>());
+    close(&m("transpose(x)"), &[1.0, 3.0, -2.0, 0.5]);
+    close(&m("matmul(x, x)"), &[-5.0, -3.0, 4.5, -5.75]);
+    close(&m("matmul(x, x[0])"), &[5.0, 2.0]);
+    close(&m("matmul(x[0], x)"), &[-5.0, -3.0]);
+    close(&m("concat(x[0], x[1, 0:1])"), &[1.0, -2.0, 3.0]);
+    close(&f("reshape(x, [2, 2])[1]"), &[3.0, 0.5]);
+    close(&value("sum_pool(x, size = 2)", &[1, 2, 2], &x), &[2.5]);
+    close(&value("avg_pool(x, size = [1, 2])", &[1, 2, 2], &x), &[-0.5, 1.75]);
+    close(
+        &value("max_pool(x, size = [2, 1], pad = [1, 0], stride = 1)", &[1, 2, 2], &x),
+        &[1.0, -2.0, 3.0, 0.5, 3.0, 0.5],
+    );
+    close(&f("x % 2"), &[1.0, 0.0, 1.0, 0.5]);
+    close(&f("exp(2 * 0.5) + 0 * x"), &[1f64.exp(); 4]);
+}
+
+#[test]
+fn draws_have_their_moments() {
+    let moments = |e: &str| {
+        let m = module(&format!("net N {{ seed 3\n param w: real[20000] = {e}\n output y = w }}"));
+        let w = m.consts.iter().find(|c| c.name == "w").unwrap().data.as_slice::<f32>().to_vec();
+        let mean = w.iter().map(|x| f64::from(*x)).sum::<f64>() / w.len() as f64;
+        let var = w.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / w.len() as f64;
+        (mean, var.sqrt())
+    };
+    let near = |(m, s): (f64, f64), (wm, ws): (f64, f64)| {
+        assert!((m - wm).abs() < 0.04 * ws && (s - ws).abs() < 0.05 * ws, "{m} {s}, not {wm} {ws}");
+    };
+    near(moments("uniform(2, 4)"), (3.0, 2.0 / 12f64.sqrt()));
+    near(moments("normal(-1, 3)"), (-1.0, 3.0));
+    near(moments("gamma(2, 0.7)"), (2.0, 1.4));
+    near(moments("gamma(2, 1.25)"), (2.0, 2.5));
+}
+
+#[test]
+fn noise_is_drawn_in_every_tick() {
+    let m =
+        module("neuron A { state v: real = 0\n next v = noise(2) }\nnet N { seed 5\n pop P: A[3]\n output v = P.v }");
+    let out = run(m, 2, |_| vec![]);
+    let (a, b) = (numbers(&out[0]), numbers(&out[1]));
+    assert!(a[0] != a[1] && a[0] != b[0] && a.iter().chain(&b).all(|x| x.abs() < 12.0), "{a:?} {b:?}");
+}
+
+#[test]
+fn parameters_of_the_ends_are_known_in_connections() {
+    let text = "
+neuron Cell { param k: real = 0
+  input i: real
+  state v: real = 0
+  on hit(w: real) { v += w }
+  next v = v + i
+  threshold v > 100 }
+net N {
+  input x: spike[4]
+  pop P: Cell[2, 3] { k = uniform(1, 2) }
+  connect x[1:3] -> P[2:6].hit { rule = where(i % 2 == 1 or post.pos[1] == 0); weight = 10 * i + j + post.pos[0] + 0 * post.k }
+  output v = P.v
+}";
+    let m = module(text);
+    let out = run(m, 1, |_| vec![bools(&[true; 4])]);
+    // Source 1 reaches 2..6; source 2 reaches the one target there with column 0, element 3.
+    assert_eq!(numbers(&out[0]), [0.0, 0.0, 12.0, 14.0 + 24.0, 15.0, 16.0]);
+}

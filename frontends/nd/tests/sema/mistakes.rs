@@ -370,3 +370,76 @@ fn hostile_texts_end_in_time() {
     let own = "net N { sub a: N\n input x: real\n output y = x }";
     assert_eq!(codes(&said(own))[0], "E0403 1:16");
 }
+
+#[test]
+fn numbers_must_fit() {
+    pair(NET, "x + 1e300", "x + 1e30", "E0404 2:17 1e300 does not fit in 32 bits");
+    pair(
+        "net N { param a: <> = 1 s\n output y = a }",
+        "s^-100",
+        "s",
+        "E0302 1:18 the exponent of this unit is out of range",
+    );
+}
+
+#[test]
+fn storage() {
+    let text = "net N { param W: real[2] <> = 1\n output y = W }";
+    pair(text, "@i9", "@i8", "E0305 1:27 `@i9` is not a storage (did you mean `@i8`?)");
+    pair(text, "@i8(axis = 1)", "@i8(axis = 0)", "E0401 1:30 there is no axis 1");
+    pair(text, "@f16(axis = 0)", "@f16", "E0305 1:27 `@f16` takes neither `axis` nor `scale`");
+    pair(text, "@f64", "@bf16", "E0305 1:27 `@f64` is not supported: `real` is computed in 32 bits");
+    pair(
+        text,
+        "@fix(16)",
+        "@fix(16, 8)",
+        "E0305 1:27 `@fix` takes two whole numbers: all bits, and bits after the point",
+    );
+    let text = "net N { input x: real\n state s: real <> = 0\n next s = s + x\n output y = s }";
+    pair(
+        text,
+        "@i8",
+        "@i8(scale = 0.1)",
+        "E0305 2:8 the integer storage of a state needs one scale (write `@i8(scale = 0.01)` or `@fix(16, 8)`)",
+    );
+}
+
+#[test]
+fn nets_that_nothing_uses_are_checked() {
+    let text =
+        "net Unused(n: int = 3) { file f = \"none\"\n param W: real[n] = f[\"w\"]\n input x: real[n]\n output y = <> }
+net N { input x: real\n output y = x }";
+    pair(text, "x + 1 mV", "x + W", "E0301 4:13 `+` of real and mV (give the plain number a unit: `1 mV`)");
+}
+
+#[test]
+fn misplaced_items() {
+    let text = "net N { input x: real\n <>\n output y = x }";
+    pair(text, "threshold x > 1", "", "E0204 2:2 `threshold` belongs in a neuron");
+    pair(
+        text,
+        "let u = uniform(0, 1)",
+        "",
+        "E0204 2:10 `uniform` draws when the network is built (use `noise(sigma)` for noise in every tick)",
+    );
+    pair(
+        text,
+        "state s: real = x\n next s = s",
+        "state s: real = 1\n next s = s",
+        "E0212 2:18 the initial value of `s` must be known when the network is built",
+    );
+}
+
+#[test]
+fn probes() {
+    let text = "net N { clock 0.1 ms\n input x: real\n output y = x\n probe x every <> }";
+    pair(
+        text,
+        "0.25 ms",
+        "0.2 ms",
+        "E0536 4:16 the period of a probe of 0.25 ms is not a multiple of the clock's 0.1 ms (the nearest choices are 0.2 ms and 0.3 ms)",
+    );
+    let options = Options { probes: vec!["z".into(), "y".into()], ..Options::default() };
+    let said = said_with(&text.replace("<>", "1 ms"), &mut Memory::default(), &options);
+    assert_eq!(said, "E0201 - there is nothing called `z` to probe in `z` (did you mean `x`?)\n");
+}
