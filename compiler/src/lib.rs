@@ -9,6 +9,7 @@
 
 pub mod fold;
 pub mod lower;
+pub mod codes;
 pub mod pipeline;
 pub mod rebuild;
 pub mod solve;

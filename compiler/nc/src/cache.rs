@@ -89,10 +89,6 @@ impl CodeCache {
         Ok(code)
     }
 
-    /// How often code was found.
-    pub fn hits(&self) -> usize {
-        self.hits
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::args::ModelArgs;
 use crate::cache::{Fingerprint, Summary};
 use crate::render::{Reporter, Sources};
 use crate::{Outcome, Stop};
-use nc_ir::graph::Module;
+use nc_ir::diag::nearest;
+use nc_ir::graph::{Module, Probe, ValueId};
 use nc_ir::{Diagnostic, Tensor, TensorType};
 use nc_nd::sema::{Loader, Options, lower};
 use nc_nd::token::{Kind, MAX_SOURCE};
@@ -102,6 +103,9 @@ pub fn lower_text(
     probes: &[String],
     sources: &mut Sources,
 ) -> Result<LoweredText, Diagnostic> {
+    if args.model.extension().is_some_and(|e| e == "graph") {
+        return graph_text(args, text, probes, sources);
+    }
     if args.model.extension().is_some_and(|e| e != "nd") {
         return Err(Diagnostic::error_nowhere("E0802", format!("{} is not a .nd model", args.model.display()))
             .with_hint("models are .nd files; arrays go in with --input"));
@@ -131,6 +135,47 @@ pub fn lower_text(
     diagnostics.extend(lowered.diagnostics);
     let failed = diagnostics.iter().any(Diagnostic::is_error);
     Ok((lowered.module.filter(|_| !failed), fingerprint, times, diagnostics))
+}
+
+/// As [`lower_text`], for the text form of a graph.
+fn graph_text(
+    args: &ModelArgs,
+    text: &str,
+    probes: &[String],
+    sources: &mut Sources,
+) -> Result<LoweredText, Diagnostic> {
+    sources.0.clear();
+    sources.add(args.model.display().to_string(), text);
+    let start = Instant::now();
+    let mut module = nc_ir::graph::text::parse(text).map_err(|e| Diagnostic::error("E0804", e.span, e.message))?;
+    let mut dims = BTreeMap::new();
+    for (name, n) in &args.dims {
+        let n = u64::try_from(*n)
+            .map_err(|_| Diagnostic::error_nowhere("E0503", format!("the extent `{name}` cannot be {n}")))?;
+        dims.insert(name.clone(), n);
+    }
+    module.bind_dims(&dims)?;
+    for name in probes {
+        if module.probes.iter().any(|p| p.name == *name) {
+            continue;
+        }
+        let names = module.graph.values.iter().map(|v| v.name.as_str());
+        let Some(at) = names.clone().position(|n| n == name) else {
+            let d = Diagnostic::error_nowhere("E0805", format!("there is no value `{name}` to record"));
+            return Err(match nearest(name, names.filter(|n| !n.is_empty())) {
+                Some(n) => d.with_hint(format!("did you mean `{n}`?")),
+                None => d,
+            });
+        };
+        module.probes.push(Probe { name: name.clone(), value: ValueId(at as u32), every: 1 });
+    }
+    nc_ir::graph::verify::verify(&module)
+        .map_err(|e| Diagnostic::error_nowhere("E0501", format!("the module is not valid: {e}")))?;
+    let mut words = Summary::default();
+    words.bytes(text.as_bytes());
+    let _ = write!(words, "{dims:?}");
+    let times = vec![("parse".to_owned(), start.elapsed())];
+    Ok((Some(module), words.finish(), times, Vec::new()))
 }
 
 /// The files that a model names.

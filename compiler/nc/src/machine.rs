@@ -1,5 +1,6 @@
 //! From a model to something that runs: machine code, the interpreter of kernels, or the interpreter of the graph.
 
+use crate::Errors;
 use crate::args::Target;
 use crate::cache::CodeCache;
 use crate::driver::Times;
@@ -34,7 +35,7 @@ pub fn build(
     max_memory: u64,
     cache: &mut CodeCache,
     times: &mut Times,
-) -> Result<Ready, Vec<Diagnostic>> {
+) -> Result<Ready, Errors> {
     let shown = Arc::new(module.clone());
     if target == Target::Interp {
         let mut passes = Vec::new();

@@ -52,6 +52,28 @@ impl From<Vec<Diagnostic>> for Stop {
     }
 }
 
+/// What is wrong, for functions that do not stop the command themselves.
+#[derive(Debug)]
+pub struct Errors(pub Vec<Diagnostic>);
+
+impl From<Diagnostic> for Errors {
+    fn from(d: Diagnostic) -> Errors {
+        Errors(vec![d])
+    }
+}
+
+impl From<Vec<Diagnostic>> for Errors {
+    fn from(d: Vec<Diagnostic>) -> Errors {
+        Errors(d)
+    }
+}
+
+impl From<Errors> for Stop {
+    fn from(e: Errors) -> Stop {
+        Stop::Because(e.0)
+    }
+}
+
 /// The result of a command.
 pub type Outcome<T = ()> = Result<T, Stop>;
 
@@ -160,7 +182,7 @@ fn man() -> Outcome {
     clap_mangen::Man::new(command.clone()).render(&mut out).map_err(failed)?;
     for sub in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
         let name = format!("nc {}", sub.get_name());
-        let page = clap_mangen::Man::new(sub.clone().name(name.clone()));
+        let page = clap_mangen::Man::new(sub.clone());
         out.extend(format!(".SH \"{}\"\n", name.to_uppercase()).bytes());
         page.render_description_section(&mut out).map_err(failed)?;
         page.render_synopsis_section(&mut out).map_err(failed)?;

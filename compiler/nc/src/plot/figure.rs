@@ -6,7 +6,6 @@ use nc_ir::Diagnostic;
 use nc_runtime::atomic::AtomicFile;
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::FontTransform;
 use plotters::style::{FontStyle, register_font};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -236,14 +235,11 @@ impl Figure<'_> {
         y: (Range<f64>, &str, usize),
         foot: u32,
         density: u32,
-    ) -> Result<Axes<'b, B>, DrawingAreaErrorKind<B::ErrorType>>
-    where
-        B: 'b,
-    {
+    ) -> Result<Axes<'b, B>, DrawingAreaErrorKind<B::ErrorType>> {
         let px = |n: u32| (n * density) as i32;
         let small = ("sans-serif", px(12)).into_font().color(&FAINT);
         let name = ("sans-serif", px(13)).into_font().color(&INK);
-        let wide = name.layout_box(heading.0).map_or(0, |((a, _), (b, _))| b - a);
+        let wide = area.estimate_text_size(heading.0, &name)?.0 as i32;
         area.draw(&Text::new(heading.0.to_owned(), (px(66), px(4)), name))?;
         area.draw(&Text::new(heading.1.to_owned(), (px(66 + 12) + wide, px(5)), small.clone()))?;
         let mut chart = ChartBuilder::on(area)
@@ -253,7 +249,6 @@ impl Figure<'_> {
             .set_label_area_size(LabelAreaPosition::Left, px(66))
             .set_label_area_size(LabelAreaPosition::Bottom, if foot > 0 { px(FOOT) } else { 0 })
             .build_cartesian_2d(self.span(), y.0)?;
-        let upright = ("sans-serif", px(12)).into_font().transform(FontTransform::Rotate270).color(&FAINT);
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -265,7 +260,7 @@ impl Figure<'_> {
             .y_desc(y.1)
             .label_style(small.clone())
             .x_label_style(small.clone())
-            .axis_desc_style(if foot > 0 { small } else { upright })
+            .axis_desc_style(small)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .axis_style(FAINT)
@@ -336,7 +331,9 @@ impl Figure<'_> {
             steps.push((self.time(first + k as f64 * each), *r));
             steps.push((self.time(first + (k + 1) as f64 * each), *r));
         }
-        chart.draw_series(AreaSeries::new(steps.iter().copied(), 0.0, colour.mix(0.18)))?;
+        let (start, end) = (self.time(first), self.time(first + ticks));
+        let area: Vec<(f64, f64)> = std::iter::once((start, 0.0)).chain(steps.iter().copied()).chain([(end, 0.0)]).collect();
+        chart.draw_series(std::iter::once(Polygon::new(area, colour.mix(0.18))))?;
         chart.draw_series(LineSeries::new(steps, colour.stroke_width(density)))?;
         Ok(())
     }

@@ -1,0 +1,111 @@
+//! `nc compile`: a model into files.
+
+mod header;
+
+use crate::args::{CompileArgs, CompileTarget, Emit};
+use crate::machine::unsupported;
+use crate::render::Reporter;
+use crate::run::show_times;
+use crate::{Outcome, driver};
+use nc_compiler::{compile as lower, prepare};
+use nc_ir::{Diagnostic, graph, kernel};
+use nc_runtime::atomic::AtomicFile;
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+/// Runs the command: everything is made in memory first, so that a model that fails leaves older files as they were.
+///
+/// # Errors
+/// What is wrong with the model, what the target refuses, files that cannot be written.
+pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
+    let CompileTarget::Cpu = args.target;
+    let loaded = driver::load(&args.model, &[], reporter)?;
+    let (module, mut times) = (loaded.module, loaded.times);
+    let mut emit = if args.emit.is_empty() { vec![Emit::Obj] } else { args.emit.clone() };
+    emit.sort();
+    emit.dedup();
+    let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = identifier(&stem);
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    if emit.contains(&Emit::Graph) {
+        files.push((format!("{stem}.graph"), graph::text::print(&module).into_bytes()));
+    }
+    if emit.contains(&Emit::Solved) {
+        let solved = prepare(module.clone(), &mut Vec::new())?;
+        files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes()));
+    }
+    let code = [Emit::Kernels, Emit::Clif, Emit::Asm, Emit::Obj];
+    if emit.iter().any(|e| code.contains(e)) {
+        let options =
+            nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
+        let compiled = lower(module.clone(), &options)?;
+        times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
+        let program = &compiled.program;
+        for e in emit.iter().filter(|e| code.contains(e)) {
+            let start = Instant::now();
+            match e {
+                Emit::Graph | Emit::Solved => {}
+                Emit::Kernels => {
+                    files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
+                }
+                Emit::Clif => {
+                    files.push((format!("{stem}.clif"), nc_cranelift::clif(program).map_err(unsupported)?.into_bytes()));
+                }
+                Emit::Asm => {
+                    files.push((format!("{stem}.asm"), nc_cranelift::asm(program).map_err(unsupported)?.into_bytes()));
+                }
+                Emit::Obj => {
+                    let options = nc_cranelift::Options::default();
+                    let object = nc_cranelift::compile_object(program, &compiled.layout, &options, &name)
+                        .map_err(unsupported)?;
+                    files.push((format!("{stem}.o"), object));
+                    files.push((format!("{stem}.h"), header::header(&name, &stem, &compiled, &module).into_bytes()));
+                }
+            }
+            times.push((format!("emit {e:?}").to_lowercase(), start.elapsed()));
+        }
+    }
+    let unmade = |e: std::io::Error| {
+        Diagnostic::error_nowhere("E0630", format!("the folder {} cannot be made: {e}", args.output.display()))
+    };
+    std::fs::create_dir_all(&args.output).map_err(unmade)?;
+    write_all(&args.output, &files)?;
+    if args.time_passes {
+        show_times(&times, reporter);
+    }
+    Ok(())
+}
+
+/// Writes files so that each is whole, and none appears before all could be written.
+fn write_all(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Diagnostic> {
+    let mut open = Vec::with_capacity(files.len());
+    for (name, bytes) in files {
+        let mut file = AtomicFile::create(&dir.join(name))?;
+        file.write_all(bytes).map_err(|e| file.failure(&e))?;
+        open.push(file);
+    }
+    open.into_iter().try_for_each(AtomicFile::commit)
+}
+
+/// A C identifier made of a file's name.
+fn identifier(stem: &str) -> String {
+    let mut out: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if !out.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        out.insert_str(0, "m_");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_file_name_gives_a_c_identifier() {
+        assert_eq!(identifier("cuba"), "cuba");
+        assert_eq!(identifier("1-cuba.v2"), "m_1_cuba_v2");
+        assert_eq!(identifier(""), "m_");
+        assert_eq!(identifier("é"), "m__");
+    }
+}
