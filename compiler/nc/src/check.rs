@@ -23,8 +23,7 @@ pub fn check(args: &CheckArgs, reporter: &mut Reporter) -> Outcome {
     let module = loaded.module;
     let face = face_of(&module)?;
     let solved = prepare(module.clone(), &mut Vec::new())?;
-    let options =
-        nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
+    let options = nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
     let compiled = match compile(module.clone(), &options) {
         Ok(compiled) => Some(compiled),
         Err(list) => {
@@ -95,8 +94,11 @@ fn describe(module: &Module, solved: &Module, face: &Face, compiled: Option<&Com
     }
     if let Some(c) = compiled {
         let (arena, consts) = (bytes(c.layout.arena_bytes), bytes(c.layout.const_bytes));
-        let _ = writeln!(out, "\ncompiled for cpu\n  {} kernels, {arena} of state and temporaries, {consts} of constants",
-            c.program.kernels.len());
+        let _ = writeln!(
+            out,
+            "\ncompiled for cpu\n  {} kernels, {arena} of state and temporaries, {consts} of constants",
+            c.program.kernels.len()
+        );
         for line in &c.report {
             let _ = writeln!(out, "  {line}");
         }

@@ -31,11 +31,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A .graph file holds the text form of a model graph. The message names the line and column and what was expected \
          there.",
     ),
-    (
-        "E0805",
-        "there is no value to record",
-        "A probe asked for on the command line names no value of the graph.",
-    ),
+    ("E0805", "there is no value to record", "A probe asked for on the command line names no value of the graph."),
     (
         "E0810",
         "an input is missing",

@@ -37,8 +37,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     }
     let code = [Emit::Kernels, Emit::Clif, Emit::Asm, Emit::Obj];
     if emit.iter().any(|e| code.contains(e)) {
-        let options =
-            nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
+        let options = nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
         let compiled = lower(module.clone(), &options)?;
         times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
         let program = &compiled.program;
@@ -50,7 +49,8 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                     files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
                 }
                 Emit::Clif => {
-                    files.push((format!("{stem}.clif"), nc_cranelift::clif(program).map_err(unsupported)?.into_bytes()));
+                    files
+                        .push((format!("{stem}.clif"), nc_cranelift::clif(program).map_err(unsupported)?.into_bytes()));
                 }
                 Emit::Asm => {
                     files.push((format!("{stem}.asm"), nc_cranelift::asm(program).map_err(unsupported)?.into_bytes()));

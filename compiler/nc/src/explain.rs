@@ -87,14 +87,16 @@ mod tests {
             assert_ne!(pair[0].0, pair[1].0, "{:?} and {:?}", pair[0].1, pair[1].1);
         }
         for (code, title, text) in &all {
-            assert!(code.len() == 5 && code.starts_with('E') && !title.is_empty() && text.len() > 20, "{code}");
+            let letter = code.starts_with(['E', 'W', 'N']);
+            assert!(letter && code.len() == 5 && !title.is_empty() && text.len() > 20, "{code}");
         }
     }
 
     /// Codes that a source text mentions in string literals.
     fn codes_in(text: &str, out: &mut BTreeSet<String>) {
-        for (at, _) in text.match_indices("\"E0") {
+        for (at, _) in text.match_indices('"') {
             if let Some(code) = text.get(at + 1..at + 6)
+                && code.starts_with(['E', 'W', 'N'])
                 && code[1..].bytes().all(|b| b.is_ascii_digit())
                 && text.as_bytes().get(at + 6) == Some(&b'"')
             {

@@ -40,7 +40,8 @@ pub fn format(args: &FmtArgs, reporter: &mut Reporter) -> Outcome {
         }
     }
     for name in &unformatted {
-        reporter.report(&Diagnostic::error_nowhere("E0844", format!("{name} is not formatted")).with_hint("run nc fmt"));
+        reporter
+            .report(&Diagnostic::error_nowhere("E0844", format!("{name} is not formatted")).with_hint("run nc fmt"));
     }
     if failed || !unformatted.is_empty() {
         reporter.summary();

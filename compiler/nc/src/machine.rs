@@ -20,8 +20,6 @@ pub struct Ready {
     pub machine: Box<dyn Machine>,
     /// The module as given.
     pub module: Arc<Module>,
-    /// What was compiled, unless the graph itself is interpreted.
-    pub compiled: Option<Compiled>,
 }
 
 /// Makes a model ready.
@@ -44,7 +42,7 @@ pub fn build(
         let start = Instant::now();
         let machine = Box::new(Walker::new(module, max_memory)?);
         times.push(("expand synapses".to_owned(), start.elapsed()));
-        return Ok(Ready { machine, module: shown, compiled: None });
+        return Ok(Ready { machine, module: shown });
     }
     let face = face_of(&module)?;
     let options = nc_compiler::Options { parts, max_memory, ..nc_compiler::Options::default() };
@@ -56,14 +54,15 @@ pub fn build(
     let start = Instant::now();
     let machine = Box::new(Session::new(image_of(&compiled, face, code, max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
-    Ok(Ready { machine, module: shown, compiled: Some(compiled) })
+    Ok(Ready { machine, module: shown })
 }
 
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     match target {
         Target::Cpu => cache.get(program, || {
-            let code = nc_cranelift::compile(program, layout, &nc_cranelift::Options::default()).map_err(unsupported)?;
+            let code =
+                nc_cranelift::compile(program, layout, &nc_cranelift::Options::default()).map_err(unsupported)?;
             Ok(Arc::new(code) as Arc<dyn Code>)
         }),
         // Not kept with machine code: the same program would be found for both.
@@ -80,12 +79,7 @@ pub fn unsupported(e: nc_cranelift::Unsupported) -> Diagnostic {
     Diagnostic::error_nowhere("E0840", format!("the target cpu does not support {}", e.what)).with_hint(e.hint)
 }
 
-fn image_of(
-    compiled: &Compiled,
-    face: Face,
-    code: Arc<dyn Code>,
-    max_memory: u64,
-) -> Result<Arc<Image>, Diagnostic> {
+fn image_of(compiled: &Compiled, face: Face, code: Arc<dyn Code>, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {
     let states = (compiled.states.iter())
         .map(|s| {
             let shape = extents(&s.ty, &s.name)?;

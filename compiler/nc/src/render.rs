@@ -114,7 +114,8 @@ impl Reporter {
     pub fn summary(&mut self) {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         if self.format == MessageFormat::Human && self.errors > 1 {
-            let warnings = if self.warnings > 0 { format!(", {}", plural(self.warnings, "warning")) } else { String::new() };
+            let warnings =
+                if self.warnings > 0 { format!(", {}", plural(self.warnings, "warning")) } else { String::new() };
             say(&format!("{}{warnings}", plural(self.errors, "error")));
         }
     }
@@ -207,9 +208,8 @@ pub fn json(d: &Diagnostic, sources: &Sources) -> serde_json::Value {
             "end_byte": range.end,
         }))
     };
-    let labels: Vec<_> = (d.labels.iter())
-        .map(|l| serde_json::json!({ "place": place(l.span), "text": l.text }))
-        .collect();
+    let labels: Vec<_> =
+        (d.labels.iter()).map(|l| serde_json::json!({ "place": place(l.span), "text": l.text })).collect();
     serde_json::json!({
         "severity": match d.severity {
             Severity::Error => "error",
@@ -242,7 +242,8 @@ mod tests {
             .with_label(Span::new(29, 30), "defined here")
             .with_hint("move it up");
         let text = plain(&d, &sources);
-        for part in ["error[E0203]: there is no `x` yet", "m.nd:2:14", "used here", "defined here", "help: move it up"] {
+        for part in ["error[E0203]: there is no `x` yet", "m.nd:2:14", "used here", "defined here", "help: move it up"]
+        {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
         let j = json(&d, &sources);

@@ -12,7 +12,8 @@ pub fn describe() -> String {
         Err(why) => format!("not on this machine: {why}"),
     };
     let _ = writeln!(out, "cpu      {cpu}");
-    let _ = writeln!(out, "interp   the reference interpreter: every model, slowly; the meaning the others are held to");
+    let _ =
+        writeln!(out, "interp   the reference interpreter: every model, slowly; the meaning the others are held to");
     let _ = writeln!(out, "\nthis machine\n  system    {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let _ = writeln!(out, "  features  {}", features().join(" "));
     let threads = std::thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |n| n.to_string());

@@ -75,7 +75,8 @@ fn errors(p: &Place, file: &str, more: &[&str]) -> Vec<(String, u64, u64)> {
 #[test]
 fn bad_models_get_an_error_with_code_and_place() {
     let net = |body: &str| format!("net A {{\n{body}\n}}\n");
-    let weights = |body: &str| net(&format!("  file f = \"w.npz\"\n  input x: real[2]\n{body}\n  output y = linear(x, W)"));
+    let weights =
+        |body: &str| net(&format!("  file f = \"w.npz\"\n  input x: real[2]\n{body}\n  output y = linear(x, W)"));
     let bad_unit = "neuron N {\n  state v: mV = 1 ms\n  v' = -v / 10 ms\n}\nnet A {\n  clock 1 ms\n  pop P: N[1]\n  output y = P.v\n}\n";
     let cycle = "neuron N {\n  input i: real\n  state v: real = 0\n  next v = i\n  output y = v\n}\n\
                  net A {\n  pop P: N[1]\n  pop Q: N[1]\n  P.i <- Q.y\n  Q.i <- P.y\n  output o = P.y\n}\n";
@@ -94,10 +95,13 @@ fn bad_models_get_an_error_with_code_and_place() {
     ];
     for (what, text) in cases {
         let p = Place::with(&text);
-        p.npz("w.npz", &[
-            ("W", Tensor::from_vec(vec![3, 2], vec![1f32; 6]).unwrap()),
-            ("bad", Tensor::from_vec(vec![3, 2], vec![1.0, f32::NAN, 1.0, 1.0, 1.0, 1.0]).unwrap()),
-        ]);
+        p.npz(
+            "w.npz",
+            &[
+                ("W", Tensor::from_vec(vec![3, 2], vec![1f32; 6]).unwrap()),
+                ("bad", Tensor::from_vec(vec![3, 2], vec![1.0, f32::NAN, 1.0, 1.0, 1.0, 1.0]).unwrap()),
+            ],
+        );
         let found = errors(&p, "m.nd", &[]);
         assert!(!found.is_empty(), "{what}");
         assert!(found[0].0.starts_with("E0") && found[0].1 > 0, "{what}: {found:?}");
@@ -141,9 +145,14 @@ fn a_missing_dimension_is_asked_for() {
 fn check_shows_what_was_chosen() {
     let p = Place::with(LIF);
     let out = p.nc(&["check", "m.nd", "--dim", "n=3"]).ok().out;
-    for part in ["Steps: no clock", "input   i: f32[3]", "output  spikes: bool[3]", "probe   P.v: f32[3], every 3 ticks",
-        "state: 12 bytes", "compiled for cpu"]
-    {
+    for part in [
+        "Steps: no clock",
+        "input   i: f32[3]",
+        "output  spikes: bool[3]",
+        "probe   P.v: f32[3], every 3 ticks",
+        "state: 12 bytes",
+        "compiled for cpu",
+    ] {
         assert!(out.contains(part), "{part:?} is not in\n{out}");
     }
 }
@@ -166,9 +175,20 @@ fn formatting_keeps_what_is_well_formed_and_never_touches_what_is_broken() {
 #[test]
 fn every_stage_can_be_written_out() {
     let p = Place::with(LIF);
-    p.nc(&["compile", "m.nd", "--dim", "n=3", "-o", "out", "--emit", "graph,solved,kernels,clif,asm", "--emit", "obj",
-        "--time-passes"])
-        .ok();
+    p.nc(&[
+        "compile",
+        "m.nd",
+        "--dim",
+        "n=3",
+        "-o",
+        "out",
+        "--emit",
+        "graph,solved,kernels,clif,asm",
+        "--emit",
+        "obj",
+        "--time-passes",
+    ])
+    .ok();
     let names = common::names(&p.path("out"));
     assert_eq!(names, ["m.asm", "m.clif", "m.graph", "m.h", "m.kernels", "m.o", "m.solved.graph"]);
     let header = std::fs::read_to_string(p.path("out/m.h")).unwrap();
@@ -248,7 +268,12 @@ fn a_failure_shows_the_first_divergence_and_bless_mends_it() {
     assert!(ran.out.contains("step 3, spikes[1]: expected 0, found 1"), "{}", ran.out);
     assert!(ran.out.contains("0 passed, 2 failed"), "{}", ran.out);
     let blessed = p.nc(&["test", "m.nd", "--bless"]);
-    assert!(blessed.out.contains("step 3, spikes[1]") && blessed.err.contains("blessed"), "{}\n{}", blessed.out, blessed.err);
+    assert!(
+        blessed.out.contains("step 3, spikes[1]") && blessed.err.contains("blessed"),
+        "{}\n{}",
+        blessed.out,
+        blessed.err
+    );
     let text = std::fs::read_to_string(p.path("m.nd")).unwrap();
     assert!(text.contains("# output spikes = \".1..|...1\"\n# output v = [[1.0, 0.0], "), "{text}");
     assert!(text.ends_with(LIF));
@@ -259,8 +284,11 @@ fn a_failure_shows_the_first_divergence_and_bless_mends_it() {
 fn a_test_file_names_its_model_and_arrays() {
     let p = Place::with(LIF);
     p.npz("in.npz", &[("i", currents(12, None, 2))]);
-    p.write("m.test", "model = \"m.nd\"\n\ntest golden\n  dim n = 2\n  input = \"in.npz\"\n  output = \"out.npz\"\n\n\
-                       test agreement\n  dim n = 40\n  steps = 100\n  input i = uniform(lo = 0, hi = 1, seed = 4)\n");
+    p.write(
+        "m.test",
+        "model = \"m.nd\"\n\ntest golden\n  dim n = 2\n  input = \"in.npz\"\n  output = \"out.npz\"\n\n\
+                       test agreement\n  dim n = 40\n  steps = 100\n  input i = uniform(lo = 0, hi = 1, seed = 4)\n",
+    );
     let ran = p.nc(&["test", "m.test"]);
     assert!(ran.code == Some(1) && ran.out.contains("out.npz is missing"), "{}", ran.out);
     p.nc(&["test", "m.test", "--bless"]);

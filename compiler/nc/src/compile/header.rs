@@ -52,7 +52,11 @@ pub fn header(name: &str, stem: &str, compiled: &Compiled, module: &Module) -> S
             (false, n) => format!("probe every {n} ticks"),
         };
         // An input and an output may share a name.
-        let id = if h.arrays[..k].iter().any(|b| identifier(&b.name) == identifier(&a.name)) { format!("{id}_{k}") } else { id };
+        let id = if h.arrays[..k].iter().any(|b| identifier(&b.name) == identifier(&a.name)) {
+            format!("{id}_{k}")
+        } else {
+            id
+        };
         let _ = writeln!(out, "#define {id} {k} /* {kind}, {} */", c_type(a.elem));
         let _ = writeln!(out, "#define {id}_LEN {}", a.len);
         let _ = writeln!(out, "#define {id}_BYTES {}", a.len.saturating_mul(a.elem.size() as u64));

@@ -26,7 +26,7 @@ const TRACE: u32 = 190;
 
 /// Room for the title, and for the labels of the time axis.
 const HEAD: u32 = 44;
-const FOOT: u32 = 46;
+const FOOT: u32 = 42;
 
 const INK: RGBColor = RGBColor(0x22, 0x26, 0x2e);
 const FAINT: RGBColor = RGBColor(0x7a, 0x81, 0x8c);
@@ -246,7 +246,8 @@ impl Figure<'_> {
             .margin_top(px(26))
             .margin_right(px(22))
             .margin_bottom(px(if foot > 0 { 4 } else { 8 }))
-            .set_label_area_size(LabelAreaPosition::Left, px(66))
+            .margin_left(px(10))
+            .set_label_area_size(LabelAreaPosition::Left, px(56))
             .set_label_area_size(LabelAreaPosition::Bottom, if foot > 0 { px(FOOT) } else { 0 })
             .build_cartesian_2d(self.span(), y.0)?;
         chart
@@ -284,7 +285,7 @@ impl Figure<'_> {
         let (right, top) = chart.backend_coord(&(self.span().end, panel.cells as f64));
         let sx = f64::from(right - left) / *columns as f64;
         let sy = f64::from(bottom - top) / *rows as f64;
-        let least = 1.4 * f64::from(density);
+        let least = 1.6 * f64::from(density);
         let height = (0.84 * sy).max(least);
         let mut out = Vec::new();
         for row in 0..*rows {
@@ -332,7 +333,8 @@ impl Figure<'_> {
             steps.push((self.time(first + (k + 1) as f64 * each), *r));
         }
         let (start, end) = (self.time(first), self.time(first + ticks));
-        let area: Vec<(f64, f64)> = std::iter::once((start, 0.0)).chain(steps.iter().copied()).chain([(end, 0.0)]).collect();
+        let area: Vec<(f64, f64)> =
+            std::iter::once((start, 0.0)).chain(steps.iter().copied()).chain([(end, 0.0)]).collect();
         chart.draw_series(std::iter::once(Polygon::new(area, colour.mix(0.18))))?;
         chart.draw_series(LineSeries::new(steps, colour.stroke_width(density)))?;
         Ok(())
@@ -378,11 +380,8 @@ impl Figure<'_> {
 }
 
 /// Axes over numbers.
-type Axes<'b, B> = ChartContext<
-    'b,
-    B,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
->;
+type Axes<'b, B> =
+    ChartContext<'b, B, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
 
 /// A number with as many digits as a label needs.
 fn number(x: f64) -> String {
@@ -390,7 +389,13 @@ fn number(x: f64) -> String {
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
         return format!("{x:.2e}");
     }
-    let digits = if size >= 100.0 { 1 } else if size >= 1.0 { 2 } else { 4 };
+    let digits = if size >= 100.0 {
+        1
+    } else if size >= 1.0 {
+        2
+    } else {
+        4
+    };
     let text = format!("{x:.digits$}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" || text.is_empty() { "0".to_owned() } else { text.to_owned() }

@@ -25,9 +25,8 @@ fn busy(n: usize, ticks: u64, one_in: u64) -> Collector {
             .collect();
         c.take(0, t, 1, 1, &frame);
         if t % 10 == 0 {
-            let v: Vec<u8> = (0..5u8)
-                .flat_map(|k| ((t as f32 / 300.0 + f32::from(k)).sin() * 5.0 - 55.0).to_le_bytes())
-                .collect();
+            let v: Vec<u8> =
+                (0..5u8).flat_map(|k| ((t as f32 / 300.0 + f32::from(k)).sin() * 5.0 - 55.0).to_le_bytes()).collect();
             c.take(1, t, 1, 1, &v);
         }
         c.take(2, t, 1, 1, &[u8::from(t % 900 == 0), 0, u8::from(t % 400 == 7), 1]);

@@ -74,7 +74,8 @@ impl Inputs {
         if let Some((first, a, samples)) = found.first() {
             for (port, b, other) in &found[1..] {
                 if a.shape[0] != b.shape[0] || samples != other {
-                    let lead = |s: &[usize], batch: &Option<usize>| format!("{:?}", &s[..1 + usize::from(batch.is_some())]);
+                    let lead =
+                        |s: &[usize], batch: &Option<usize>| format!("{:?}", &s[..1 + usize::from(batch.is_some())]);
                     errors.push(
                         Diagnostic::error_nowhere(
                             "E0814",

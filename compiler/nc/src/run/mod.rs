@@ -80,7 +80,8 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     drop(progress);
     outputs.finish()?;
     if let (Some(path), Some(state)) = (&args.checkpoint, finished.state) {
-        Checkpoint { model_hash: fingerprint, tick: state.tick, entries: state.entries.into_iter().collect() }.save(path)?;
+        Checkpoint { model_hash: fingerprint, tick: state.tick, entries: state.entries.into_iter().collect() }
+            .save(path)?;
     }
     if let (Some(path), Some(kind), Some(collector)) = (&args.plot, kind, &outputs.plot) {
         plot::draw(collector, kind, path, &ready.module.name, dt)?;
@@ -144,7 +145,8 @@ fn ticks(args: &RunArgs, module: &Module, given: Option<u64>) -> Outcome<u64> {
         (None, Some(d)) => Some(whole_ticks(d, module)?),
         (None, None) => None,
     };
-    let wrong = |code, text: String, hint: &str| -> Stop { Diagnostic::error_nowhere(code, text).with_hint(hint).into() };
+    let wrong =
+        |code, text: String, hint: &str| -> Stop { Diagnostic::error_nowhere(code, text).with_hint(hint).into() };
     match (asked, given) {
         (Some(n), Some(t)) if n > t => Err(wrong(
             "E0817",
@@ -162,7 +164,8 @@ fn ticks(args: &RunArgs, module: &Module, given: Option<u64>) -> Outcome<u64> {
 
 /// A duration in ticks.
 fn whole_ticks(duration: &Duration, module: &Module) -> Outcome<u64> {
-    let wrong = |text: String, hint: String| -> Stop { Diagnostic::error_nowhere("E0817", text).with_hint(hint).into() };
+    let wrong =
+        |text: String, hint: String| -> Stop { Diagnostic::error_nowhere("E0817", text).with_hint(hint).into() };
     let Some(dt) = module.dt.map(|d| d.0) else {
         return Err(wrong(
             format!("--duration {} needs a clock, and `{}` has none", duration.text, module.name),

@@ -29,8 +29,9 @@ pub fn array_of(port: &Port, value: &Value, ticks: Option<usize>) -> Result<Tens
             let outer = list.as_array().map_or(&[][..], Vec::as_slice);
             let mut numbers = Vec::new();
             for frame in outer {
-                flatten(frame, &port.shape, &mut numbers)
-                    .ok_or_else(|| wrong(format!("an entry of the list of {name:?} has not the shape {:?}", port.shape)))?;
+                flatten(frame, &port.shape, &mut numbers).ok_or_else(|| {
+                    wrong(format!("an entry of the list of {name:?} has not the shape {:?}", port.shape))
+                })?;
             }
             (outer.len(), numbers)
         }
@@ -100,13 +101,16 @@ fn flatten(value: &serde_json::Value, shape: &[usize], out: &mut Vec<f64>) -> Op
 /// The same numbers on every machine: a counter through a mixing function (SplitMix64).
 fn generate(name: &str, kind: &str, args: &[(String, f64)], n: usize) -> Result<Vec<f64>, Diagnostic> {
     let get = |key: &str, default: Option<f64>| {
-        args.iter().find(|(k, _)| k == key).map(|(_, v)| *v).or(default).ok_or_else(|| {
-            wrong(format!("{kind}(..) for {name:?} lacks `{key}`"))
-        })
+        args.iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| *v)
+            .or(default)
+            .ok_or_else(|| wrong(format!("{kind}(..) for {name:?} lacks `{key}`")))
     };
     let seed = get("seed", Some(0.0))? as u64;
     let unit = |k: usize| {
-        let mut z = (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add((k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut z =
+            (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add((k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
@@ -134,7 +138,8 @@ pub fn text_of(t: &Tensor) -> String {
     let ticks = t.shape().first().copied().unwrap_or(0);
     let cells = t.len().checked_div(ticks).unwrap_or(0);
     if t.dtype() == DType::Bool {
-        let row = |c: usize| (0..ticks).map(|k| if t.bytes()[k * cells + c] != 0 { '1' } else { '.' }).collect::<String>();
+        let row =
+            |c: usize| (0..ticks).map(|k| if t.bytes()[k * cells + c] != 0 { '1' } else { '.' }).collect::<String>();
         let rows: Vec<String> = (0..cells).map(row).collect();
         return format!("\"{}\"", rows.join("|"));
     }
@@ -188,7 +193,9 @@ mod tests {
         let t = Tensor::from_vec(vec![3, 2], values).unwrap();
         let list = Value::List(serde_json::from_str(&text_of(&t)).unwrap());
         let back = array_of(&port(DType::F32, &[2]), &list, None).unwrap();
-        let bits = |t: &Tensor| t.as_slice::<f32>().iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<_>>();
+        let bits = |t: &Tensor| {
+            t.as_slice::<f32>().iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<_>>()
+        };
         assert_eq!(bits(&back), bits(&t));
         let s = Tensor::from_bools(vec![3, 2], &[true, false, false, false, true, true]).unwrap();
         assert_eq!(text_of(&s), "\"1.1|..1\"");

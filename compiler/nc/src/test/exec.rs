@@ -95,8 +95,9 @@ pub fn execute(module: Module, job: Job<'_>, cache: &mut CodeCache) -> Result<Re
         let mut shape = vec![port.frames_in(0, job.ticks) as usize];
         shape.extend(job.samples);
         shape.extend(&port.shape);
-        Tensor::from_bytes(port.dtype, shape, bytes)
-            .ok_or_else(|| Diagnostic::error_nowhere("E0653", format!("{:?} has another size than expected", port.name)))
+        Tensor::from_bytes(port.dtype, shape, bytes).ok_or_else(|| {
+            Diagnostic::error_nowhere("E0653", format!("{:?} has another size than expected", port.name))
+        })
     };
     let arrays = ports.iter().zip(&kept.0).map(tensor).collect::<Result<Vec<_>, Diagnostic>>()?;
     Ok(Results { ports, arrays })

@@ -70,7 +70,9 @@ pub fn test(args: &TestArgs, reporter: &mut Reporter) -> Outcome {
     }
     if !any {
         let d = Diagnostic::error_nowhere("E0843", "there are no tests in what was given");
-        return Err(d.with_hint("a test is a .test file, or begins with `# test` in the first comments of a model").into());
+        return Err(d
+            .with_hint("a test is a .test file, or begins with `# test` in the first comments of a model")
+            .into());
     }
     if let Some(path) = &args.junit {
         let mut file = AtomicFile::create(path)?;
@@ -87,7 +89,8 @@ const MAX_DEPTH: usize = 32;
 
 /// Collects the files that may have tests.
 fn find(path: &Path, named: bool, depth: usize, out: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
-    let unread = |e: std::io::Error| Diagnostic::error_nowhere("E0800", format!("{} cannot be read: {e}", path.display()));
+    let unread =
+        |e: std::io::Error| Diagnostic::error_nowhere("E0800", format!("{} cannot be read: {e}", path.display()));
     if std::fs::metadata(path).map_err(unread)?.is_dir() {
         if depth < MAX_DEPTH {
             for entry in std::fs::read_dir(path).map_err(unread)? {
@@ -206,7 +209,14 @@ impl Runner<'_> {
     }
 
     /// What is wrong with the results, if anything.
-    fn judge(&mut self, spec: &Spec, module: &Module, setup: &Setup, job: Job<'_>, results: &Results) -> Option<String> {
+    fn judge(
+        &mut self,
+        spec: &Spec,
+        module: &Module,
+        setup: &Setup,
+        job: Job<'_>,
+        results: &Results,
+    ) -> Option<String> {
         let tolerance = Tolerance { rtol: spec.rtol, atol: spec.atol };
         let mut faults: Vec<(u64, String)> = Vec::new();
         let agreed;
@@ -245,7 +255,10 @@ impl Runner<'_> {
                     n => format!(" ({n} of {} elements differ, by up to {:e})", found.len(), d.most),
                 };
                 let index = shown_index(&d.index);
-                faults.push((step, format!("step {step}, {name}{index}: expected {}, found {}{more}", d.expected, d.found)));
+                faults.push((
+                    step,
+                    format!("step {step}, {name}{index}: expected {}, found {}{more}", d.expected, d.found),
+                ));
             }
         }
         faults.sort_by_key(|f| f.0);
@@ -279,7 +292,8 @@ impl Runner<'_> {
     }
 
     fn write_blessed(&mut self, file: &Path, text: &str, reporter: &mut Reporter) -> Outcome {
-        let mut changes: Vec<Blessed> = std::mem::take(&mut self.blessed).into_iter().filter(|b| b.file == file).collect();
+        let mut changes: Vec<Blessed> =
+            std::mem::take(&mut self.blessed).into_iter().filter(|b| b.file == file).collect();
         if changes.is_empty() {
             return Ok(());
         }
@@ -404,7 +418,11 @@ fn cut(port: &nc_runtime::run::Port, t: Tensor, length: Option<usize>) -> Result
     let fits = t.shape().len() > rank && t.shape().len() <= rank + 2 && t.shape().ends_with(&port.shape);
     if !fits || (t.dtype() != port.dtype && !(port.dtype == DType::Bool && t.dtype() == DType::U8)) {
         let (name, dtype, shape) = (&port.name, port.dtype, &port.shape);
-        return wrong(format!("the input {name:?} is {dtype}[T, ..{shape:?}], the file has {}{:?}", t.dtype(), t.shape()));
+        return wrong(format!(
+            "the input {name:?} is {dtype}[T, ..{shape:?}], the file has {}{:?}",
+            t.dtype(),
+            t.shape()
+        ));
     }
     if t.dtype() != port.dtype && t.bytes().iter().any(|b| *b > 1) {
         return wrong(format!("the input {:?} is spikes, the file has other bytes than 0 and 1", port.name));

@@ -187,7 +187,11 @@ impl Reader<'_> {
             if spec.model.as_os_str().is_empty() {
                 return Err(Diagnostic::error_nowhere(
                     "E0841",
-                    format!("{}: no `model = \"FILE.nd\"` names the model of test `{}`", self.file.display(), spec.name),
+                    format!(
+                        "{}: no `model = \"FILE.nd\"` names the model of test `{}`",
+                        self.file.display(),
+                        spec.name
+                    ),
                 ));
             }
         }
@@ -196,7 +200,8 @@ impl Reader<'_> {
 
     fn path(&self, value: &str, line: usize) -> Result<PathBuf, Diagnostic> {
         let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-        let inner = inner.ok_or_else(|| self.wrong(line, format!("expected a file name in quotes, found `{value}`")))?;
+        let inner =
+            inner.ok_or_else(|| self.wrong(line, format!("expected a file name in quotes, found `{value}`")))?;
         Ok(self.file.parent().unwrap_or(Path::new("")).join(inner))
     }
 
@@ -227,7 +232,8 @@ impl Reader<'_> {
                 }
             }
             ("steps", None) => {
-                spec.steps = Some(value.parse().map_err(|_| self.wrong(line, format!("`{value}` is not a number of ticks")))?);
+                spec.steps =
+                    Some(value.parse().map_err(|_| self.wrong(line, format!("`{value}` is not a number of ticks")))?);
             }
             ("rtol", None) => spec.rtol = number("rtol")?,
             ("atol", None) => spec.atol = number("atol")?,
@@ -237,7 +243,8 @@ impl Reader<'_> {
             ("output", Some(name)) => spec.outputs.push(Named { name, value: self.value(value, line)?, place }),
             ("expect", None) => spec.expect.push(self.expected(value, line)?),
             (other, _) => {
-                let known = ["model", "net", "dim", "targets", "threads", "steps", "rtol", "atol", "input", "output", "expect"];
+                let known =
+                    ["model", "net", "dim", "targets", "threads", "steps", "rtol", "atol", "input", "output", "expect"];
                 let d = self.wrong(line, format!("`{other}` is not a key of a test"));
                 return Err(match nc_ir::diag::nearest(other, known) {
                     Some(n) => d.with_hint(format!("did you mean `{n}`?")),
@@ -260,7 +267,8 @@ impl Reader<'_> {
                 Some(pair.ok_or_else(|| self.wrong(line, format!("expected LINE:COLUMN, found `{at}`")))?)
             }
         };
-        let valid = code.len() == 5 && code.starts_with('E') && code[1..].bytes().all(|b| b.is_ascii_digit());
+        let valid =
+            code.len() == 5 && code.starts_with(['E', 'W', 'N']) && code[1..].bytes().all(|b| b.is_ascii_digit());
         if !valid {
             return Err(self.wrong(line, format!("expected a code such as E0203, found `{code}`")));
         }
@@ -292,7 +300,10 @@ impl Reader<'_> {
             return Ok(Value::Generator(name.trim().to_owned(), list));
         }
         let number = text.parse::<f64>().map_err(|_| {
-            self.wrong(line, format!("expected a number, a list, a raster in quotes, a generator or `?`, found `{text}`"))
+            self.wrong(
+                line,
+                format!("expected a number, a list, a raster in quotes, a generator or `?`, found `{text}`"),
+            )
         })?;
         Ok(Value::Number(number))
     }
@@ -324,7 +335,10 @@ mod tests {
         assert_eq!(s.dims, [("n".to_owned(), 2)]);
         assert_eq!(s.inputs[0].value, Value::Raster("..1|1..".to_owned()));
         assert_eq!(s.outputs[0].value, Value::List(serde_json::json!([[0, 1], [2, 3]])));
-        assert!(text[s.outputs[0].place.clone()].starts_with("[[0, 1],") && text[s.outputs[0].place.clone()].ends_with("]]"));
+        assert!(
+            text[s.outputs[0].place.clone()].starts_with("[[0, 1],")
+                && text[s.outputs[0].place.clone()].ends_with("]]")
+        );
     }
 
     #[test]
