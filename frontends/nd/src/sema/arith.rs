@@ -27,7 +27,7 @@ impl Elab<'_> {
 
     fn negate_value(&mut self, v: &Val, span: Span) -> Option<Rt> {
         let r = self.lift(v, span)?;
-        let r = if r.elem == Elem::Bool { self.to_real(r, span)? } else { r };
+        let r = if r.elem == Elem::Bool { self.as_real(r, span)? } else { r };
         let id = self.node(span, |b| b.neg(r.id))?;
         Some(self.rt(id, r.elem, r.shape))
     }
@@ -162,8 +162,8 @@ impl Elab<'_> {
         span: Span,
     ) -> Val {
         let dims = match op {
-            BinaryOp::Mul => dx.mul(dy),
-            BinaryOp::Div => dx.div(dy),
+            BinaryOp::Mul => dx.times(dy),
+            BinaryOp::Div => dx.over(dy),
             BinaryOp::Pow => match self.power_dims(dx, b, sb) {
                 Some(d) => Some(d),
                 None => return Val::Poison,
@@ -324,8 +324,8 @@ impl Elab<'_> {
         let y = self.lift_real(b, sb)?;
         let dy = y.elem.dims();
         let dims = match op {
-            BinaryOp::Mul => dx.mul(dy),
-            BinaryOp::Div => dx.div(dy),
+            BinaryOp::Mul => dx.times(dy),
+            BinaryOp::Div => dx.over(dy),
             _ if dx != dy => {
                 self.unit_clash(op.text(), dx, dy, sa, sb, span);
                 return None;

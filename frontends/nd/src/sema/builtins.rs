@@ -239,7 +239,7 @@ impl<'a> Elab<'a> {
 
     /// The unit of a product of two operands.
     fn product(&mut self, x: &Rt, w: &Rt, span: Span) -> Option<Elem> {
-        match x.elem.dims().mul(w.elem.dims()) {
+        match x.elem.dims().times(w.elem.dims()) {
             Some(d) => Some(Elem::Real(d)),
             None => {
                 self.report(
@@ -255,7 +255,7 @@ impl<'a> Elab<'a> {
         let Some(e) = a.expr("b") else { return Some(None) };
         let v = self.eval(e, env);
         let b = self.coerce_to(&v, elem, &[n], e.span, &format!("the bias of `{}`", a.name))?;
-        Some(Some(self.to_shape(b, &[n], e.span)?))
+        Some(Some(self.widened(b, &[n], e.span)?))
     }
 
     fn linear(&mut self, a: &Args<'a>, env: &mut Env<'a>) -> Option<Rt> {
@@ -446,7 +446,7 @@ impl<'a> Elab<'a> {
         if r.shape.is_empty() || x.shape.len() == 1 {
             return Some(Some(r));
         }
-        Some(Some(self.to_shape(r, &x.shape.clone(), e.span)?))
+        Some(Some(self.widened(r, &x.shape.clone(), e.span)?))
     }
 
     fn constant_arg(&mut self, a: &Args<'a>, name: &str, default: f64, env: &mut Env<'a>) -> Option<f64> {

@@ -320,7 +320,7 @@ impl<'a> Elab<'a> {
             [(v, s)] => {
                 let kind = if name == "min" { ReduceKind::Min } else { ReduceKind::Max };
                 let r = self.lift(v, *s)?;
-                let r = if r.elem == Elem::Bool { self.to_real(r, *s)? } else { r };
+                let r = if r.elem == Elem::Bool { self.as_real(r, *s)? } else { r };
                 let axes = self.axes(axes, &r.shape, env)?;
                 self.reduce(r, kind, &axes, false, span).map(Val::Rt)
             }
@@ -346,7 +346,7 @@ impl<'a> Elab<'a> {
             return Some(Val::Real(if min { x.min(y) } else { x.max(y) }, dx));
         }
         let (x, y) = self.pair(&a, b, sa, sb, if min { "min" } else { "max" })?;
-        let (x, y) = if x.elem == Elem::Bool { (self.to_real(x, sa)?, self.to_real(y, sb)?) } else { (x, y) };
+        let (x, y) = if x.elem == Elem::Bool { (self.as_real(x, sa)?, self.as_real(y, sb)?) } else { (x, y) };
         let shape = self.common_shape(&x, &y, sa, sb, span)?;
         let id = self.node(span, |g| if min { g.min(x.id, y.id) } else { g.max(x.id, y.id) })?;
         Some(Val::Rt(self.rt(id, x.elem, shape)))
@@ -364,7 +364,7 @@ impl<'a> Elab<'a> {
         };
         if parts.iter().any(|p| p.elem != first.elem) {
             for (p, (_, s)) in parts.iter_mut().zip(xs) {
-                *p = self.to_real(p.clone(), *s)?;
+                *p = self.as_real(p.clone(), *s)?;
             }
             if let Some(k) = parts.iter().position(|p| p.elem != parts[0].elem) {
                 let (a, b) = (parts[0].elem.dims(), parts[k].elem.dims());
@@ -571,6 +571,6 @@ impl<'a> Elab<'a> {
     }
 
     pub(super) fn cast_bool_free(&mut self, r: Rt, span: Span) -> Option<Rt> {
-        if r.elem == Elem::Bool { self.to_real(r, span) } else { Some(r) }
+        if r.elem == Elem::Bool { self.as_real(r, span) } else { Some(r) }
     }
 }

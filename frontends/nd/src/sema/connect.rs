@@ -234,7 +234,7 @@ impl<'a> Elab<'a> {
             _ => None,
         };
         let now = match now {
-            Some(r) => Some(self.to_shape(r, &pre.shape, span)?.id),
+            Some(r) => Some(self.widened(r, &pre.shape, span)?.id),
             None => None,
         };
         Some((Made { conn: id, now, line }, e))
@@ -264,10 +264,11 @@ impl<'a> Elab<'a> {
         }
     }
 
-    /// The synapses themselves.
+    /// The synapses themselves, without their weights.
     pub(super) fn expanded(&mut self, id: ConnId, span: Span) -> Option<SynapseTable> {
-        let conn = &self.m.conns[id.index()];
-        match expand(conn, self.m.pools(), self.options.max_synapses) {
+        let unit = self.pool(Tensor::scalar_f32(1.0));
+        let conn = Connectivity { weight: SynapseWeight::Scalar(unit), ..self.m.conns.get(id.index())?.clone() };
+        match expand(&conn, self.m.pools(), self.options.max_synapses) {
             Ok(t) => Some(t),
             Err(mut d) => {
                 d.span = d.span.or(Some(span));
@@ -586,7 +587,7 @@ impl<'a> Elab<'a> {
         for n in &written {
             let v = env.get(n).cloned().unwrap_or(Val::Poison);
             let r = self.lift(&v, span)?;
-            let r = self.to_shape(r, &shape, span)?;
+            let r = self.widened(r, &shape, span)?;
             ids.push(r.id);
             kept.push(r);
         }
@@ -633,7 +634,7 @@ impl<'a> Elab<'a> {
             Some(a) => a,
             None => self.real(0.0, elem.dims(), span)?,
         };
-        let acc = self.to_shape(acc, shape, span)?;
+        let acc = self.widened(acc, shape, span)?;
         self.begin(Capture::Scalar);
         let w = self.region_param(elem, &[], "w");
         let s = self.region_param(elem, &[], "s");

@@ -262,13 +262,13 @@ impl Elab<'_> {
             Val::Bool(x) => self.real(f64::from(u8::from(*x)), Dims::NONE, span),
             other => {
                 let r = self.lift(other, span)?;
-                self.to_real(r, span)
+                self.as_real(r, span)
             }
         }
     }
 
     /// Converts a value of the current graph to a real number.
-    pub(super) fn to_real(&mut self, r: Rt, span: Span) -> Option<Rt> {
+    pub(super) fn as_real(&mut self, r: Rt, span: Span) -> Option<Rt> {
         match r.elem {
             Elem::Real(_) => Some(r),
             Elem::Int | Elem::Bool => {
@@ -279,7 +279,7 @@ impl Elab<'_> {
     }
 
     /// Repeats a scalar to a shape; other shapes pass unchanged if equal.
-    pub(super) fn to_shape(&mut self, r: Rt, shape: &[u64], span: Span) -> Option<Rt> {
+    pub(super) fn widened(&mut self, r: Rt, shape: &[u64], span: Span) -> Option<Rt> {
         if r.shape == shape {
             return Some(r);
         }

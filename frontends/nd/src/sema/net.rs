@@ -330,7 +330,7 @@ impl<'a> Elab<'a> {
                     let zero = Tensor::zeros(t.elem.dtype(), Vec::new());
                     let id = self.m.add_const(full, zero);
                     let rt = self.constant(id, t.elem, name.span)?;
-                    return self.to_shape(rt, &t.shape, name.span);
+                    return self.widened(rt, &t.shape, name.span);
                 }
                 (None, None) => {
                     let main = self.insts[inst].parent.is_none();
@@ -359,7 +359,7 @@ impl<'a> Elab<'a> {
             // Beyond this size the repeated value is not worth keeping at compile time.
             (matches!(t.elem, Elem::Real(_)) && n <= 1 << 24).then(|| vec![x as f32; n as usize])
         });
-        let wide = self.to_shape(rt, &t.shape, name.span)?;
+        let wide = self.widened(rt, &t.shape, name.span)?;
         let shape = t.shape.iter().map(|d| *d as usize).collect();
         Some(Rt { host: host.and_then(|h| Tensor::from_vec(shape, h)), ..wide })
     }
@@ -483,7 +483,7 @@ impl<'a> Elab<'a> {
                 if t.sparse {
                     self.choice(full, "declared sparse: mostly zero");
                 }
-                self.to_shape(r, &t.shape, value.span)?
+                self.widened(r, &t.shape, value.span)?
             }
         };
         self.name_value(r.id, full);
@@ -568,7 +568,7 @@ impl<'a> Elab<'a> {
         let what = format!("the next value of `{}`", name.name);
         let next = self
             .coerce_to(&v, t.elem, &t.shape, value.span, &what)
-            .and_then(|r| self.to_shape(r, &t.shape, value.span))
+            .and_then(|r| self.widened(r, &t.shape, value.span))
             .and_then(|r| self.restore(r, &t, value.span));
         if let Some(next) = next {
             self.set_next(&full, next.id);

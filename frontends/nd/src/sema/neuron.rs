@@ -372,7 +372,7 @@ impl<'a> Elab<'a> {
             let Some(e) = c.next else { continue };
             let v = self.eval(e, env);
             let r = self.coerce_to(&v, c.ty.elem, shape, e.span, &format!("the next value of `{}`", c.name));
-            match r.and_then(|r| self.to_shape(r, shape, e.span)) {
+            match r.and_then(|r| self.widened(r, shape, e.span)) {
                 Some(r) => new.push((k, r)),
                 None => ok = false,
             }
@@ -437,7 +437,7 @@ impl<'a> Elab<'a> {
         for k in odes {
             let v = env.get(cells[*k].name).cloned().unwrap_or(Val::Poison);
             let r = self.lift(&v, cells[*k].span)?;
-            states.push(self.to_shape(r, shape, cells[*k].span)?.id);
+            states.push(self.widened(r, shape, cells[*k].span)?.id);
         }
         self.begin(Capture::Whole);
         let mut inner = env.clone();
@@ -451,7 +451,7 @@ impl<'a> Elab<'a> {
             let c = &cells[*k];
             let Some(e) = c.ode else { continue };
             let elem = c.ty.elem;
-            let Some(rate) = elem.dims().div(Dims::TIME).filter(|_| matches!(elem, Elem::Real(_))) else {
+            let Some(rate) = elem.dims().over(Dims::TIME).filter(|_| matches!(elem, Elem::Real(_))) else {
                 self.report(
                     Diagnostic::error(
                         codes::TYPE,
@@ -465,7 +465,7 @@ impl<'a> Elab<'a> {
             };
             let v = self.eval(e, &mut inner);
             let r = self.coerce_to(&v, Elem::Real(rate), shape, e.span, &format!("the derivative of `{}`", c.name));
-            match r.and_then(|r| self.to_shape(r, shape, e.span)) {
+            match r.and_then(|r| self.widened(r, shape, e.span)) {
                 Some(r) => results.push(r.id),
                 None => ok = false,
             }
@@ -539,7 +539,7 @@ impl<'a> Elab<'a> {
         };
         let v = self.eval(cond, env);
         let c = self.truth_value(&v, cond.span)?;
-        let c = self.to_shape(c, shape, cond.span)?;
+        let c = self.widened(c, shape, cond.span)?;
         let fired = match &refractory {
             None => c.id,
             Some(r) => {
@@ -593,7 +593,7 @@ impl<'a> Elab<'a> {
         let mut ok = true;
         for c in cells {
             let v = env.get(c.name).cloned().unwrap_or(Val::Poison);
-            let done = self.lift(&v, c.span).and_then(|r| self.to_shape(r, shape, c.span)).and_then(|r| {
+            let done = self.lift(&v, c.span).and_then(|r| self.widened(r, shape, c.span)).and_then(|r| {
                 let raw = self.restore(r, &c.ty, c.span)?;
                 Some((raw.clone(), self.unstore(raw, &c.ty, c.span)?))
             });
@@ -625,7 +625,7 @@ impl<'a> Elab<'a> {
                     }
                     None => self.lift(&v, value.span),
                 };
-                let r = r.and_then(|r| self.to_shape(r, shape, value.span));
+                let r = r.and_then(|r| self.widened(r, shape, value.span));
                 let v = match r {
                     Some(r) => {
                         let full = format!("{}.{}", self.pops[p].name, name.name);

@@ -425,7 +425,7 @@ impl<'a> Elab<'a> {
             let (source, id, elem, shape, span) = (l.source.clone(), l.id, l.elem, l.shape.clone(), l.span);
             if let Some(r) = self.source_value(&source, span) {
                 if r.elem == elem
-                    && let Some(r) = self.to_shape(r.clone(), &shape, span)
+                    && let Some(r) = self.widened(r.clone(), &shape, span)
                 {
                     self.m.lines[id.index()].source = r.id;
                 } else {

@@ -45,7 +45,7 @@ pub(super) fn unit_of(u: &ast::Unit) -> Result<Unit, Diagnostic> {
         let next = n.and_then(|n| {
             let power = i32::try_from(n).ok()?.checked_mul(base.power)?;
             let power = out.power.checked_add(power).filter(|p| p.abs() <= 300)?;
-            let unit = Unit { dims: out.dims.mul(base.dims.pow(n)?)?, power };
+            let unit = Unit { dims: out.dims.times(base.dims.pow(n)?)?, power };
             // Powers of ten beyond this are not numbers any more.
             (unit.scale().abs() <= 300).then_some(unit)
         });

@@ -31,6 +31,9 @@ struct Trace {
     now: Rt,
 }
 
+/// What a handler emitted, and the values after it.
+type Ran = (Vec<(Val, Span)>, Vec<Rt>);
+
 /// A synapse model laid out over the synapses of a connection.
 pub(super) struct Plastic<'a> {
     conn: ConnId,
@@ -256,7 +259,7 @@ impl<'a> Elab<'a> {
             return None;
         }
         let dims = t.elem.dims();
-        let rate = dims.div(Dims::TIME)?;
+        let rate = dims.over(Dims::TIME)?;
         let at = |s: &mut Self, x: f64| {
             let mut inner = env.clone();
             inner.memo.clear();
@@ -319,7 +322,7 @@ impl<'a> Elab<'a> {
             let ticks = match &n {
                 Some(r) => r.clone(),
                 None => {
-                    let r = self.to_real(elapsed.clone(), span)?;
+                    let r = self.as_real(elapsed.clone(), span)?;
                     n = Some(r.clone());
                     r
                 }
@@ -347,12 +350,7 @@ impl<'a> Elab<'a> {
     }
 
     /// Runs one handler of a synapse in a region of (elapsed, values..); gives what it emitted and the new values.
-    fn synapse_region(
-        &mut self,
-        p: &Plastic<'a>,
-        body: &'a [Action],
-        emits: bool,
-    ) -> Option<(Vec<(Val, Span)>, Vec<Rt>)> {
+    fn synapse_region(&mut self, p: &Plastic<'a>, body: &'a [Action], emits: bool) -> Option<Ran> {
         let elapsed = self.region_param(Elem::Int, &[], "elapsed");
         let values: Vec<Rt> = p.traces.iter().map(|t| self.region_param(t.elem, &[], &t.name)).collect();
         let mut env = p.env.clone();

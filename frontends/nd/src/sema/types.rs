@@ -260,7 +260,7 @@ impl<'a> Elab<'a> {
             (_, Val::Rt(r)) if r.elem == want => self.here(r, span),
             (Elem::Real(d), Val::Rt(r)) if d.is_none() && !matches!(r.elem, Elem::Real(_)) => {
                 let r = self.here(r, span)?;
-                self.to_real(r, span)
+                self.as_real(r, span)
             }
             (_, Val::Int(_) | Val::Real(..) | Val::Bool(_) | Val::Rt(_)) => {
                 self.wrong_type(v, want, span, what);

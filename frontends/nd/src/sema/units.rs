@@ -27,12 +27,12 @@ impl Dims {
     }
 
     /// The dimension of a product, or `None` if an exponent leaves its range.
-    pub fn mul(self, o: Dims) -> Option<Dims> {
+    pub fn times(self, o: Dims) -> Option<Dims> {
         self.zip(o, i8::checked_add)
     }
 
     /// The dimension of a quotient.
-    pub fn div(self, o: Dims) -> Option<Dims> {
+    pub fn over(self, o: Dims) -> Option<Dims> {
         self.zip(o, i8::checked_sub)
     }
 
@@ -203,7 +203,7 @@ fn parse_compound(text: &str) -> Option<Unit> {
         None => parse(text),
         Some((a, b)) => {
             let (a, b) = (parse(a)?, parse(b)?);
-            Some(Unit { dims: a.dims.div(b.dims)?, power: a.power - b.power })
+            Some(Unit { dims: a.dims.over(b.dims)?, power: a.power - b.power })
         }
     }
 }
@@ -236,11 +236,11 @@ mod tests {
     #[test]
     fn ohms_law_and_capacitors_agree() {
         let d = |u: &str| parse(u).map(|u| u.dims).unwrap_or_default();
-        assert_eq!(d("nS").mul(d("mV")), Some(d("pA")));
-        assert_eq!(d("pF").mul(d("mV")).and_then(|x| x.div(d("ms"))), Some(d("pA")));
-        assert_eq!(d("ohm").mul(d("S")), Some(Dims::NONE));
-        assert_eq!(d("Hz").mul(d("s")), Some(Dims::NONE));
-        assert_eq!(d("W").mul(d("s")), Some(d("J")));
+        assert_eq!(d("nS").times(d("mV")), Some(d("pA")));
+        assert_eq!(d("pF").times(d("mV")).and_then(|x| x.over(d("ms"))), Some(d("pA")));
+        assert_eq!(d("ohm").times(d("S")), Some(Dims::NONE));
+        assert_eq!(d("Hz").times(d("s")), Some(Dims::NONE));
+        assert_eq!(d("W").times(d("s")), Some(d("J")));
     }
 
     #[test]
