@@ -376,9 +376,9 @@ fn numbers_must_fit() {
     pair(NET, "x + 1e300", "x + 1e30", "E0404 2:17 1e300 does not fit in 32 bits");
     pair(
         "net N { param a: <> = 1 s\n output y = a }",
-        "s^-100",
+        "s^-110",
         "s",
-        "E0302 1:18 the exponent of this unit is out of range",
+        "E0301 1:18 the exponent of this unit is out of range",
     );
 }
 
