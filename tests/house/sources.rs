@@ -171,18 +171,21 @@ fn matches_are_read() {
 #[test]
 fn backends_and_interpreters_notice_new_operations() {
     let kinds = ["Op::", "ScalarOp::", "Stmt::"];
-    let mut wrong = Vec::new();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
     for room in ["backends/cranelift/src/emit", "ir/src/interp", "ir/src/kernel/interp"] {
         for path in product(room) {
             let text = read(&path);
             for (line, patterns) in matches(&code_only(without_tests(&text))) {
                 let over = |p: &String| kinds.iter().any(|k| p.starts_with(k) || p.contains(&format!(" {k}")));
-                let several = patterns.iter().filter(|p| over(p)).count() >= 3;
-                if several && patterns.iter().any(|p| p == "_") {
+                // Smaller ones pick out a few operations, such as the comparisons, and leave the rest to others.
+                let dispatch = patterns.iter().filter(|p| over(p)).count() >= 10;
+                seen += usize::from(dispatch);
+                if dispatch && patterns.iter().any(|p| p == "_") {
                     wrong.push(format!("{}:{line}: a wildcard beside operations", relative(&path)));
                 }
             }
         }
     }
+    assert!(seen >= 3, "the matches over all operations were not found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
