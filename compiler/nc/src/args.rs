@@ -163,6 +163,21 @@ pub struct RunArgs {
     /// Show how long each pass took
     #[arg(long)]
     pub time_passes: bool,
+    /// Run this often from the start, with inputs and results in memory, and show the times of the ticks alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub repeat: Option<u32>,
+    /// How times of --repeat are written to standard output
+    #[arg(long, value_enum, default_value_t = Timings::Human, requires = "repeat")]
+    pub timings: Timings,
+}
+
+/// How measured times are written.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timings {
+    /// A line with the least, the median and the greatest.
+    Human,
+    /// One JSON object with every time in seconds.
+    Json,
 }
 
 /// A piece of a compilation that can be written out.

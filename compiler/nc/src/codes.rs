@@ -93,6 +93,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
          --no-model-probes and --probe.",
     ),
     (
+        "E0821",
+        "timing several samples",
+        "--repeat times the ticks of one sample, all in one call of compiled code. The input has a batch axis; give one \
+         sample, as [T, ..].",
+    ),
+    (
         "E0830",
         "a plot of unknown format",
         "Plots are written as .svg (vector graphics) or .png (bitmap); the ending of the name chooses.",

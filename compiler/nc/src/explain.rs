@@ -109,9 +109,9 @@ mod tests {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-            if path.is_dir() && name != "target" {
+            if path.is_dir() && name != "tests" {
                 sources(&path, out);
-            } else if name.ends_with(".rs") && !name.contains("tests") {
+            } else if path.is_file() && name.ends_with(".rs") && !name.contains("tests") {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
                 codes_in(text.split("#[cfg(test)]").next().unwrap_or_default(), out);
             }

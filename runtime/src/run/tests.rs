@@ -255,8 +255,8 @@ fn saved_state_moves_between_parts_and_representations() {
     let (first, saved) = drive(Box::new(session(2)), None, 17, 1, 1, 1 << 20);
     for parts in [1, 3] {
         let (rest, end) = drive(Box::new(session(parts)), Some(&saved), 23, 1, 1, 200);
-        for k in 0..4 {
-            assert_eq!([first.0[k].clone(), rest.0[k].clone()].concat(), whole[k]);
+        for (k, all) in whole.iter().enumerate() {
+            assert_eq!(&[first.0[k].clone(), rest.0[k].clone()].concat(), all);
         }
         assert_eq!(end.tick, 40);
     }

@@ -45,6 +45,9 @@ const COLOURS: [RGBColor; 6] = [
 /// A mark of a raster in pixels: left, top, width, height.
 type Mark = (f64, f64, f64, f64);
 
+/// The marks of each raster with their colour.
+type Rasters = Vec<(RGBColor, Vec<Mark>)>;
+
 /// One strip of the figure.
 enum Strip<'a> {
     Raster(&'a Panel),
@@ -192,7 +195,7 @@ impl Figure<'_> {
         &self,
         root: &DrawingArea<B, Shift>,
         density: u32,
-    ) -> Result<Vec<(RGBColor, Vec<Mark>)>, DrawingAreaErrorKind<B::ErrorType>> {
+    ) -> Result<Rasters, DrawingAreaErrorKind<B::ErrorType>> {
         let px = |n: u32| (n * density) as i32;
         root.fill(&WHITE)?;
         let title = ("sans-serif", px(17), FontStyle::Bold).into_font().color(&INK);

@@ -3,6 +3,7 @@
 mod inputs;
 mod outputs;
 mod progress;
+mod timed;
 
 use crate::args::{Duration, RunArgs, Target};
 use crate::cache::CodeCache;
@@ -57,7 +58,21 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     let alone = samples.is_none_or(|n| n == 1);
     let parts = if alone && args.target != Target::Interp { args.threads } else { 1 };
     let mut cache = CodeCache::default();
-    let ready = machine::build(module, args.target, parts, args.model.max_memory, &mut cache, &mut times)?;
+    let mut ready = machine::build(module, args.target, parts, args.model.max_memory, &mut cache, &mut times)?;
+    if let Some(repeat) = args.repeat {
+        if !alone {
+            return Err(Diagnostic::error_nowhere("E0821", "--repeat times one sample, and the input has several")
+                .with_hint("give an input without a batch axis")
+                .into());
+        }
+        let begun = timed::Setup { ticks, repeat, preparation: begin.elapsed(), max_memory: args.model.max_memory };
+        timed::run(&mut *ready.machine, &begun, &mut inputs, args.timings)?;
+        inputs = Inputs::open(args.input.as_deref(), &face.inputs, args.model.max_memory, reporter)?;
+        ready.machine.reset();
+        if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {
+            return Ok(());
+        }
+    }
     let first = resumed.as_ref().map_or(0, |s| s.tick);
     let collector = kind.map(|_| Collector::new(&face, first, ticks, samples.unwrap_or(1)));
     let mut outputs = Outputs::new(&face, args.output.as_deref(), samples, args.compress, collector)?;
