@@ -7,7 +7,7 @@
 //! |---|---|
 //! | exact | `x' = A x + b`: `x+ = P x + Q b`, `P = exp(A h)`, `Q` its integral over the step ([`expm`]); a chain of fused multiply-adds from the constant part, in the order of the states, then of the inputs |
 //! | exp_euler | each `x' = a x + b` with a, b at the old state: `x+ = fma(e, x, b * phi)`, `e = exp(a h)`, `phi = (e - 1) / a`, or h where a is 0 (Hochbruck and Ostermann, "Exponential integrators", 2010) |
-//! | euler | `x+ = fma(h, f(x), x)` |
+//! | euler | `x+ = fma(h, f(x), x)`, `substeps` times with h / substeps |
 //! | rk4 | the classical Runge-Kutta step, `substeps` times with h / substeps |
 
 mod affine;
@@ -226,9 +226,13 @@ impl System<'_> {
         reads: &[ValueId],
         ty: &TensorType,
     ) -> Result<Vec<ValueId>, OpError> {
-        let f = self.rhs(rb, states, reads)?;
-        let h = self.scalar(rb, self.h, ty)?;
-        states.iter().zip(f).map(|(x, f)| rb.op(Op::Fma, &[h, f, *x])).collect()
+        let h = self.scalar(rb, self.h / f64::from(self.substeps), ty)?;
+        let mut x = states.to_vec();
+        for _ in 0..self.substeps {
+            let f = self.rhs(rb, &x, reads)?;
+            x = x.iter().zip(f).map(|(x, f)| rb.op(Op::Fma, &[h, f, *x])).collect::<Result<_, _>>()?;
+        }
+        Ok(x)
     }
 
     fn rk4(

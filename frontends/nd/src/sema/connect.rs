@@ -379,7 +379,20 @@ impl<'a> Elab<'a> {
                 let (p, q) = (s.pre_len() as usize, s.post_len() as usize);
                 let two = if pre_major { vec![p, q] } else { vec![q, p] };
                 let id = match konst {
-                    Some(k) if data.shape() == two => k,
+                    Some(k) if data.shape() == two && !s.sliced => k,
+                    _ if s.sliced => {
+                        // The matrix is over whole populations; the connection takes its part of it.
+                        let (rows, columns, width) =
+                            if pre_major { (&s.pre_range, &s.post_range, q) } else { (&s.post_range, &s.pre_range, p) };
+                        let x = data.as_slice::<f32>();
+                        let mut part = Vec::new();
+                        for r in rows.clone() {
+                            let at = r as usize * width;
+                            part.extend_from_slice(x.get(at + columns.start as usize..at + columns.end as usize)?);
+                        }
+                        let extents = [rows, columns].map(|r| (r.end - r.start) as usize);
+                        self.pool(Tensor::from_vec(extents.to_vec(), part)?)
+                    }
                     _ => {
                         let t = data.reshaped(two)?;
                         self.pool(t)
