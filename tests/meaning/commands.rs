@@ -46,3 +46,16 @@ fn formats_that_are_not_read_are_refused() {
         assert!(err.contains(name), "{err}");
     }
 }
+
+#[test]
+fn a_system_that_its_solver_cannot_take_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = "neuron N {\n  state v: real = 0.5\n  v' = v * v / (1 ms)\n  solve exact\n}\n\n\
+                 net A {\n  clock 1 ms\n  pop P: N[1]\n  output y = P.v\n}\n";
+    std::fs::write(folder.path().join("a.nd"), model).expect("a file");
+    for args in [&["check", "a.nd"][..], &["run", "a.nd", "--steps", "1"]] {
+        let (code, _, err) = nc(folder.path(), args);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("E0701") && err.contains("solve auto"), "{err}");
+    }
+}
