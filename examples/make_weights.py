@@ -328,7 +328,7 @@ def egru_lm(_):
 # motion.nd
 
 def motion(_):
-    size, k, ticks = 64, 5, 50
+    size, k, ticks = 24, 5, 50
     kernel = np.full((4, 2, k, k), 1.5 / 18, np.float32)
     ys, xs = np.mgrid[0:k, 0:k]
     # Right, down, left, up: what passes a tap early must wait for what passes the last one.
@@ -344,9 +344,9 @@ def motion(_):
             for polarity, shift in ((0, 0), (1, -3 * (dx + dy))):
                 line = (at + shift) % size
                 if dx:
-                    ev[t, polarity, 12:52, line] = True
+                    ev[t, polarity, 4:20, line] = True
                 else:
-                    ev[t, polarity, line, 12:52] = True
+                    ev[t, polarity, line, 4:20] = True
         parts.append(ev | (rng.random(ev.shape) < 0.002))
     save_data("motion.npz", ev=np.concatenate(parts))
 
