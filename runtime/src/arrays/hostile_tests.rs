@@ -426,3 +426,13 @@ fn damage_in_frames_is_found_at_the_last() {
     assert!(frames.next(9).unwrap().is_some());
     assert_eq!(frames.next(9).unwrap_err().code, "E0610");
 }
+
+/// An end record that begins before the first place where one fits.
+#[test]
+fn an_end_record_in_too_few_bytes_is_cut_short() {
+    for n in 4..22 {
+        let mut bytes = b"PK\x05\x06PK\x03\x04/,\xFF\xF8\0\0@\xEBN\0\0\0\0\0".to_vec();
+        bytes.truncate(n);
+        assert_eq!(read_all(bytes).unwrap_err().code, "E0602", "{n} bytes");
+    }
+}

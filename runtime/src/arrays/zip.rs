@@ -105,7 +105,7 @@ fn end(source: &Source, place: &Place) -> Result<End, Diagnostic> {
     let signature = END.to_le_bytes();
     let position = (0..=tail.len().saturating_sub(22)).rev().find(|p| {
         let comment = tail.get(p + 20..p + 22).map(|c| usize::from(u16::from_le_bytes([c[0], c[1]])));
-        tail[*p..].starts_with(&signature) && comment == Some(tail.len() - p - 22)
+        tail[*p..].starts_with(&signature) && comment.is_some_and(|c| p + 22 + c == tail.len())
     });
     let Some(position) = position else {
         return Err(place.error("E0602", "the zip archive has no end record: it is cut short"));
