@@ -1,7 +1,7 @@
 //! The pipeline from a model graph to kernels, once for all backends.
 //!
 //! ```text
-//! model graph --solve--> discrete graph --fold, prune--> graph --represent, lower, plan--> kernel program
+//! model graph --fold, solve, fold--> discrete graph --saturate--> graph --lower, plan--> kernel program
 //! ```
 //!
 //! [`compile`] runs the whole list; [`pipeline`] is that list. Nothing here does IO, and a model that cannot be lowered
@@ -12,6 +12,7 @@ pub mod lower;
 pub mod codes;
 pub mod pipeline;
 pub mod rebuild;
+pub mod saturate;
 pub mod solve;
 
 pub use pipeline::{Compiled, LineHome, Options, PassTime, StateHome, compile, prepare};

@@ -85,12 +85,7 @@ impl Lowering<'_> {
         let bias = node.args.get(2).copied();
         let bias = bias.map(|v| self.memory(v)).transpose()?;
         let values = graded.map(|v| self.memory(v)).transpose()?;
-        let (list, back) = match source {
-            Source::Now(v) => (self.list_of(Source::Now(v))?, 0),
-            Source::Line(l, ticks) => {
-                (self.homes.line_events[l.index()].ok_or_else(|| self.bug("a line keeps no events"))?, ticks)
-            }
-        };
+        let (list, back) = self.events_of(source)?;
         let mut b = KernelBuilder::new(format!("linear {name}"), Some(Parallel { len: m, align: ALIGN }), 1);
         let (lo, hi) = (b.lo(), b.hi());
         b.for_loop(lo, hi, true, |b, o| {
@@ -121,9 +116,16 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn list_of(&self, source: Source) -> Result<nc_ir::kernel::ListId, Diagnostic> {
-        let id = self.lists.get(&source).copied().ok_or_else(|| self.bug("a product's events are not collected"))?;
-        Ok(self.homes.lists[id])
+    /// The list that holds the events of a source, and how many ticks ago they were.
+    pub fn events_of(&self, source: Source) -> Result<(nc_ir::kernel::ListId, u32), Diagnostic> {
+        let missing = || self.bug("the events of a source are not collected");
+        match source {
+            Source::Now(_) => {
+                let id = self.lists.get(&source).copied().ok_or_else(missing)?;
+                Ok((self.homes.lists[id], 0))
+            }
+            Source::Line(l, ticks) => Ok((self.homes.line_events[l.index()].ok_or_else(missing)?, ticks)),
+        }
     }
 
     fn linear_packed(&mut self, node: &Node, w: &Tensor, m: u64, k: u64) -> Result<(), Diagnostic> {

@@ -4,7 +4,7 @@
 //! added pairwise, eight apart, then four, two and one.
 
 use super::homes::{Memory, float};
-use super::{Lowering, unsupported};
+use super::{Drive, Facts, Lowering, Source, unsupported};
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Node, Op, PoolKind, ReduceKind};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, Scalar, ScalarOp, ScalarType, Val};
@@ -20,12 +20,52 @@ struct Run {
     stride: u64,
 }
 
+/// The events that a sum counts: all elements of a truth value turned into numbers, few enough that every partial sum is
+/// exact, so that the order of the sum does not matter.
+pub(crate) fn counted(facts: &Facts<'_>, node: &Node) -> Option<Source> {
+    let Op::Reduce { kind: ReduceKind::Sum | ReduceKind::Mean, axes, .. } = &node.op else {
+        return None;
+    };
+    let x = node.args[0];
+    let whole = axes.len() == facts.ty(x).rank() && (1..=1 << 24).contains(&facts.count(x));
+    match facts.drive(x) {
+        Drive::Spikes(source) if whole && facts.ty(x).dtype == DType::F32 => Some(source),
+        _ => None,
+    }
+}
+
 impl Lowering<'_> {
+    /// The sum (or mean) of spikes: their number.
+    fn count(&mut self, node: &Node, kind: ReduceKind, source: Source) -> Result<(), Diagnostic> {
+        let (x, y) = (node.args[0], node.results[0]);
+        let (list, back) = self.events_of(source)?;
+        let out = self.home(y)?;
+        let mut b = KernelBuilder::new(format!("count {}", self.facts.graph().name_of(y)), None, 1);
+        let (zero, one) = (float(&mut b, DType::F32, 0.0), float(&mut b, DType::F32, 1.0));
+        b.store(out, Index::default(), zero);
+        let slot = self.slot(&mut b, list, back);
+        b.events(list, slot, 1, |b, _| {
+            let n = b.load(out, DType::F32, Index::default());
+            let n = b.op(ScalarOp::FAdd, &[n, one]);
+            b.store(out, Index::default(), n);
+        });
+        if kind == ReduceKind::Mean {
+            let n = b.load(out, DType::F32, Index::default());
+            let n = divide(&mut b, n, self.facts.count(x), DType::F32);
+            b.store(out, Index::default(), n);
+        }
+        self.program.kernels.push(b.finish());
+        Ok(())
+    }
+
     /// `reduce(x)` over axes that are adjacent.
     pub fn reduce(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let Op::Reduce { kind, axes, .. } = &node.op else {
             return Err(unsupported(&node.op));
         };
+        if let Some(source) = counted(&self.facts, node) {
+            return self.count(node, *kind, source);
+        }
         let (x, y) = (node.args[0], node.results[0]);
         let extents = self.facts.extents(x);
         let mut axes = axes.clone();

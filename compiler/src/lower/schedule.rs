@@ -167,6 +167,7 @@ impl Schedule {
                     }
                 }
                 Op::PlasticPost { .. } => wanted.push(Source::Now(event_value(facts, node.args[0]))),
+                Op::Reduce { .. } => wanted.extend(super::reduction::counted(facts, node)),
                 _ => {}
             }
         }
@@ -209,6 +210,10 @@ impl Schedule {
                     Some(event_value(facts, node.args[0]))
                 }
                 Op::PlasticPost { .. } => Some(event_value(facts, node.args[0])),
+                Op::Reduce { .. } => match super::reduction::counted(facts, node) {
+                    Some(Source::Now(v)) => Some(v),
+                    Some(Source::Line(..)) | None => None,
+                },
                 _ => None,
             };
             if let Some(v) = now {
@@ -319,6 +324,11 @@ impl Schedule {
                 lists.extend(self.list(Source::Now(event_value(facts, node.args[0]))));
             }
             Op::PlasticPost { .. } => lists.extend(self.list(Source::Now(event_value(facts, node.args[0])))),
+            Op::Reduce { .. } => {
+                if let Some(Source::Now(v)) = super::reduction::counted(facts, node) {
+                    lists.extend(self.list(Source::Now(v)));
+                }
+            }
             _ => {}
         }
         for id in lists {
@@ -573,6 +583,7 @@ fn anchor_reads(facts: &Facts<'_>, node: &Node) -> Vec<ValueId> {
         },
         Op::Project { now_count, .. } | Op::PlasticPre { now_count, .. } => *now_count,
         Op::PlasticPost { .. } => 1,
+        Op::Reduce { .. } => usize::from(super::reduction::counted(facts, node).is_some()),
         _ => 0,
     };
     node.args[first..].iter().filter(|v| facts.splat(**v).is_none()).map(|v| facts.view(*v).base).collect()
@@ -597,6 +608,7 @@ fn reads_are_products(facts: &Facts<'_>, v: ValueId) -> bool {
                         return false;
                     }
                 }
+                Op::Reduce { .. } if super::reduction::counted(facts, node).is_some() => {}
                 _ => return false,
             }
         }

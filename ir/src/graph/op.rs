@@ -113,7 +113,7 @@ macro_rules! ops {
             -> $results:ident;
     )*) => {
         /// One operation of the model graph with its attributes. Match without a wildcard where a new op must be seen.
-        #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+        #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
         pub enum Op {
             $( $(#[doc = $doc])+ $variant $({ $(
                 #[doc = concat!("The attribute `", stringify!($attr), "`.")]
