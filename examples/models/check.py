@@ -93,9 +93,9 @@ def digits(c):
     """A feed-forward network; two or three layers of weights."""
     layers = sum(k.startswith("fc.") and k.endswith(".weight") for k in c.shapes)
     model = {2: "digits_snn.nd", 3: "digits_snn3.nd"}[layers]
-    dims = {"inputs": c.shapes["fc.0.weight"][1], "hidden": c.shapes["fc.0.weight"][0]}
-    for k in range(1, layers - 1):
-        dims[f"hidden{k}"] = c.shapes[f"fc.{k}.weight"][0]
+    hidden = ["hidden"] if layers == 2 else [f"n{k + 1}" for k in range(layers - 1)]
+    dims = {"inputs": c.shapes["fc.0.weight"][1]}
+    dims.update({name: c.shapes[f"fc.{k}.weight"][0] for k, name in enumerate(hidden)})
     dims["classes"] = c.shapes[f"fc.{layers - 1}.weight"][0]
     out = c.run(model, {"x": c.load("in.npz")["x_seq"] != 0}, dims)
     want, stable = c.load("out.npz"), ~c.load("labels.npz")["unstable_sample"]
