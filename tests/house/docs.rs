@@ -129,7 +129,7 @@ fn models_in_documents_compile() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(count > 10, "only {count} models were found");
+    assert!(count >= 8, "only {count} models were found");
 }
 
 #[test]
