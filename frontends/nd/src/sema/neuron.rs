@@ -649,6 +649,7 @@ impl<'a> Elab<'a> {
             self.pops.iter().map(|p| (p.file, std::ptr::from_ref(p.model))).collect();
         let sources = self.sources;
         let module = std::mem::take(&mut self.m);
+        let lines = std::mem::take(&mut self.lines);
         let consts = std::mem::take(&mut self.step_consts);
         let literals = std::mem::take(&mut self.literals);
         self.dry = true;
@@ -676,6 +677,7 @@ impl<'a> Elab<'a> {
         }
         self.dry = false;
         self.m = module;
+        self.lines = lines;
         self.step_consts = consts;
         self.literals = literals;
     }
