@@ -315,3 +315,32 @@ fn delayed_spikes_drive_products_and_delayed_values_are_read() {
     output(&mut m, "s", s);
     check(&m, 12);
 }
+
+#[test]
+fn random_modules_agree() {
+    use nc_ir::graph::testing::Case;
+    let count: u64 = std::env::var("NC_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let first: u64 = std::env::var("NC_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let (mut lowered, mut failed) = (0, Vec::new());
+    for seed in first..first + count {
+        let case = Case::from_seed(seed);
+        if let Err(errors) = nc_compiler::compile(case.module.clone(), &nc_compiler::Options::default()) {
+            // What has no kernels is refused by name; anything else is a bug.
+            assert!(errors.iter().all(|e| e.code == "E0702"), "seed {seed}: {errors:?}");
+            continue;
+        }
+        lowered += 1;
+        let ticks = case.ticks.len() as u64;
+        for parts in [1, 3] {
+            let r = disagreement(&case.module, parts, ticks, |t, name, _| {
+                let k = case.module.inputs.iter().position(|p| p.name == name).expect("an input of that name");
+                case.ticks[t as usize][k].clone()
+            });
+            if let Err(e) = r {
+                failed.push(format!("seed {seed}, {parts} parts: {e}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {lowered}:\n{}", failed.len(), failed.join("\n"));
+    assert!(lowered > 0 || count < 10, "no module was lowered");
+}

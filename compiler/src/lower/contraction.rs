@@ -20,10 +20,9 @@ const ROWS: usize = 4;
 pub(crate) fn drive_of(facts: &Facts<'_>, node: &Node) -> Drive {
     let (x, w) = (node.args[0], node.args[1]);
     let single_row = facts.ty(x).shape.last().and_then(|d| d.known()) == Some(facts.count(x));
-    let finite = facts.known[w.index()].is_some_and(|t| (0..t.len()).all(|k| t.get_f64(k).is_finite()));
     match facts.drive(x) {
         Drive::Dense => Drive::Dense,
-        drive if single_row && finite && facts.ty(x).dtype.is_float() => drive,
+        drive if single_row && facts.finite[w.index()] && facts.ty(x).dtype.is_float() => drive,
         _ => Drive::Dense,
     }
 }
@@ -79,7 +78,7 @@ impl Lowering<'_> {
         let elem = self.elem(y);
         let out = self.home(y)?;
         self.homes.raw[y.index()] = true;
-        let packed = crate::fold::strided(w, &[k as usize, m as usize], |s| vec![s[1], s[0]], 0);
+        let packed = transposed(w, m as usize, k as usize);
         let name = self.facts.graph().name_of(y);
         let weights = self.program.add_buffer(format!("{name}.weights"), w.dtype(), m * k, Role::Const(packed));
         let bias = node.args.get(2).copied();
@@ -268,7 +267,7 @@ impl Lowering<'_> {
         let (ex, ew, ey) = (self.facts.extents(x), self.facts.extents(w), self.facts.extents(y));
         let elem = self.elem(y);
         let spatial = ex.len() - 1;
-        let finite = self.facts.known[w.index()].is_some_and(|t| (0..t.len()).all(|k| t.get_f64(k).is_finite()));
+        let finite = self.facts.finite[w.index()];
         let padded = pad.iter().any(|p| *p > 0);
         if !(1..=2).contains(&spatial) || !matches!(elem, DType::F32 | DType::F64) || (padded && !finite) {
             return Err(Diagnostic::error_nowhere(
@@ -360,6 +359,25 @@ impl Lowering<'_> {
         self.program.kernels.push(b.finish());
         Ok(())
     }
+}
+
+/// Weights `[m, k]` as `[k, m]`, copied in squares that fit the cache.
+fn transposed(w: &Tensor, m: usize, k: usize) -> Tensor {
+    const SIDE: usize = 32;
+    let size = w.dtype().size();
+    let mut out = Tensor::zeros(w.dtype(), vec![k, m]);
+    let (from, to) = (w.bytes(), out.bytes_mut());
+    for o0 in (0..m).step_by(SIDE) {
+        for i0 in (0..k).step_by(SIDE) {
+            for o in o0..(o0 + SIDE).min(m) {
+                for i in i0..(i0 + SIDE).min(k) {
+                    let (a, b) = ((o * k + i) * size, (i * m + o) * size);
+                    to[b..b + size].copy_from_slice(&from[a..a + size]);
+                }
+            }
+        }
+    }
+    out
 }
 
 /// Weights `[m, k]` in panels of [`TILE`] outputs; the last panel is as wide as what is left.

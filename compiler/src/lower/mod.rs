@@ -85,6 +85,8 @@ pub(crate) struct Facts<'a> {
     pub users: Vec<Vec<usize>>,
     /// The last node that uses a value, by index; roots count as after the last node.
     pub last_use: Vec<usize>,
+    /// Constants that are the weights of products and finite throughout.
+    pub finite: Vec<bool>,
     /// Values that are mostly zero at run time: products with a truth value, and states that hold such.
     pub sparse: Vec<bool>,
 }
@@ -124,8 +126,14 @@ impl<'a> Facts<'a> {
                 *base = (*base).max(u);
             }
         }
+        let finite = vec![false; graph.values.len()];
         let mut facts =
-            Facts { module, known: constants_of(graph, &module.consts), def, users, last_use, sparse: Vec::new() };
+            Facts { module, known: constants_of(graph, &module.consts), def, users, last_use, finite, sparse: Vec::new() };
+        for node in &graph.nodes {
+            if let (Op::Linear | Op::Conv { .. }, [_, w, ..]) = (&node.op, node.args.as_slice()) {
+                facts.finite[w.index()] = facts.known[w.index()].is_some_and(is_finite);
+            }
+        }
         facts.sparse = facts.find_sparse();
         facts
     }
@@ -267,6 +275,14 @@ pub(crate) enum Source {
     Now(ValueId),
     /// Those that a delay line remembers, so many ticks ago.
     Line(LineId, u32),
+}
+
+/// True if every element is a finite number.
+fn is_finite(t: &Tensor) -> bool {
+    match t.dtype() {
+        DType::F32 => t.as_slice::<f32>().iter().all(|x| x.is_finite()),
+        _ => (0..t.len()).all(|k| t.get_f64(k).is_finite()),
+    }
 }
 
 /// The offset of a slice that keeps its elements adjacent, or `None`.

@@ -92,15 +92,21 @@ impl Lowering<'_> {
         let c = &self.facts.module.conns[d.conn.index()];
         let (name, post_len) = (c.name.clone(), c.post_len);
         let table = self.expanded(d.conn)?;
+        if table.is_empty() {
+            self.report.push(format!("{name}: no synapses"));
+            return Ok(());
+        }
         let packed = self.pack(&name, &table, post_len, d.pre.is_some());
         self.report.push(format!(
             "{name}: {} synapses, {}, delays of {}",
             table.len(),
             if packed.weights.is_some() { "a weight each" } else { "one weight" },
             match packed.delays.as_slice() {
-                [] => "no synapse".to_string(),
                 [one] => format!("{one} ticks"),
-                all => format!("{} to {} ticks ({} different)", all[all.len() - 1], all[0], all.len()),
+                all => {
+                    let (least, most) = (all.last().copied().unwrap_or(0), all.first().copied().unwrap_or(0));
+                    format!("{least} to {most} ticks ({} different)", all.len())
+                },
             }
         ));
         let now_list = match d.now.first() {
@@ -225,6 +231,9 @@ impl Lowering<'_> {
         let c = &self.facts.module.conns[conn.index()];
         let (name, post_len) = (c.name.clone(), c.post_len);
         let table = self.expanded(conn)?;
+        if table.is_empty() {
+            return Ok(());
+        }
         let mut rows = vec![0i32; post_len as usize + 1];
         for j in &table.post {
             rows[*j as usize + 1] += 1;
@@ -322,7 +331,6 @@ impl Lowering<'_> {
         let ends: Vec<u64> = (0..parts).map(|p| extent.range(p, parts).1).collect();
         let part_of = |j: u32| ends.partition_point(|end| *end <= u64::from(j));
         let mut delays: Vec<u32> = match &table.delay {
-            _ if table.is_empty() => Vec::new(),
             connect::Delays::Uniform(d) => vec![*d],
             connect::Delays::Per(v) => v.clone(),
         };
