@@ -339,9 +339,9 @@ impl Emitter<'_, '_> {
                 Cell::V22(ty, v.map(|v| self.cast(lane_type(ty), v)))
             }
             ScalarOp::BoolToI32 => {
+                // A mask is -1 where true: negating it lets a subtraction of the number become an addition of the mask.
                 let v = self.mask(&args[0]);
-                let one = self.constant_lanes(ScalarType::I32, [1; 4], 0);
-                Cell::V4(ty, self.b.ins().band(v, one))
+                Cell::V4(ty, self.b.ins().ineg(v))
             }
         })
     }

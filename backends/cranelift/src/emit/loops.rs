@@ -265,7 +265,8 @@ impl Emitter<'_, '_> {
     fn vector_loop(&mut self, var: Val, lo: Lin, hi: Lin, body: &Block, plan: Plan) -> Emitted<()> {
         let trip = lo.known().zip(hi.known()).map(|(l, h)| h.saturating_sub(l).max(0));
         let mut groups = match plan.carried {
-            0 if plan.weight <= 64 => 4,
+            // A longer body has more constants and masks than registers: more groups would only spill them.
+            0 if plan.weight <= 12 => 4,
             0 if plan.weight <= 128 => 2,
             0 => 1,
             n => (CARRIED_REGISTERS / n).clamp(1, MAX_GROUPS).next_power_of_two(),

@@ -568,12 +568,9 @@ impl<'a> Elab<'a> {
             }
         }
         if let Some(r) = refractory {
-            let one = self.pool(Tensor::from_vec(Vec::new(), vec![1i32])?);
-            let one = self.node(r.span, |g| g.constant(one))?;
-            let zero = self.pool(Tensor::from_vec(Vec::new(), vec![0i32])?);
-            let zero = self.node(r.span, |g| g.constant(zero))?;
-            let down = self.node(r.span, |g| g.sub(r.counter, one))?;
-            let down = self.node(r.span, |g| g.max(down, zero))?;
+            // The counter is never below 0, so that taking 1 from where it is above 0 is the countdown.
+            let running = self.node(r.span, |g| g.cast(r.held.id, DType::I32))?;
+            let down = self.node(r.span, |g| g.sub(r.counter, running))?;
             let next = self.node(r.span, |g| g.select(fired.id, r.ticks, down))?;
             self.set_next(&r.full, next);
         }
