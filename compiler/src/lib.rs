@@ -7,9 +7,9 @@
 //! [`compile`] runs the whole list; [`pipeline`] is that list. Nothing here does IO, and a model that cannot be lowered
 //! is a [`Diagnostic`] that names the op.
 
+pub mod codes;
 pub mod fold;
 pub mod lower;
-pub mod codes;
 pub mod pipeline;
 pub mod rebuild;
 pub mod saturate;

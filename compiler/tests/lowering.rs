@@ -109,7 +109,10 @@ fn recurrent(delay: SynapseDelay, depth: u32) -> Module {
         constant(&mut m, Tensor::from_vec(vec![], vec![1i32]).expect("one")),
         constant(&mut m, Tensor::scalar_f32(0.15)),
     );
-    let (rest, hold) = (constant(&mut m, Tensor::scalar_f32(0.0)), constant(&mut m, Tensor::from_vec(vec![], vec![3i32]).expect("one")));
+    let (rest, hold) = (
+        constant(&mut m, Tensor::scalar_f32(0.0)),
+        constant(&mut m, Tensor::from_vec(vec![], vec![3i32]).expect("one")),
+    );
     let mut b = m.builder();
     let quiet = b.gt(c, zero).expect("gt");
     let held = b.select(quiet, v, next[0]).expect("select");
@@ -205,7 +208,9 @@ fn products_with_values_that_are_mostly_zero_walk_them() {
     let a = b.linear(x, w, None).expect("linear");
     let r = b.linear(h, u, None).expect("linear");
     let s = b.add(a, r).expect("add");
-    let part = |b: &mut nc_ir::graph::GraphBuilder<'_>, k: u64| b.slice(s, vec![40 * k], vec![40 * k + 40], vec![1]).expect("slice");
+    let part = |b: &mut nc_ir::graph::GraphBuilder<'_>, k: u64| {
+        b.slice(s, vec![40 * k], vec![40 * k + 40], vec![1]).expect("slice")
+    };
     let (z, g, o) = (part(&mut b, 0), part(&mut b, 1), part(&mut b, 2));
     let z = b.sigmoid(z).expect("sigmoid");
     let g = b.tanh(g).expect("tanh");

@@ -167,7 +167,10 @@ impl Lowering<'_> {
             let past = b.op(ScalarOp::IGt, &[hi, full]);
             let end = b.op(ScalarOp::Select, &[past, full, hi]);
             b.for_loop(lo, end, false, |b, t| tile(b, t, TILE));
-            b.if_then(past, |b| tile(b, full, rest));
+            // The narrow tile is the last one; later parts have nothing.
+            let begun = b.op(ScalarOp::ILe, &[lo, full]);
+            let own = b.op(ScalarOp::And, &[past, begun]);
+            b.if_then(own, |b| tile(b, full, rest));
         }
         self.program.kernels.push(b.finish());
         Ok(())

@@ -127,8 +127,15 @@ impl<'a> Facts<'a> {
             }
         }
         let finite = vec![false; graph.values.len()];
-        let mut facts =
-            Facts { module, known: constants_of(graph, &module.consts), def, users, last_use, finite, sparse: Vec::new() };
+        let mut facts = Facts {
+            module,
+            known: constants_of(graph, &module.consts),
+            def,
+            users,
+            last_use,
+            finite,
+            sparse: Vec::new(),
+        };
         for node in &graph.nodes {
             if let (Op::Linear | Op::Conv { .. }, [_, w, ..]) = (&node.op, node.args.as_slice()) {
                 facts.finite[w.index()] = facts.known[w.index()].is_some_and(is_finite);

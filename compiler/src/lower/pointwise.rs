@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 impl Lowering<'_> {
     /// Writes the kernel of a cluster.
     pub fn cluster(&mut self, c: &Cluster) {
-        if c.nodes.is_empty() && c.stores.is_empty() && c.pushes.is_empty() {
+        if c.extent == 0 || c.nodes.is_empty() && c.stores.is_empty() && c.pushes.is_empty() {
             return;
         }
         if let Err(e) = self.try_cluster(c) {

@@ -339,7 +339,8 @@ impl Schedule {
             let base = facts.view(arg);
             let whole = base.offset == 0 && facts.count(base.base) == facts.count(arg);
             let writable = self.occupies[base.base.index()].is_some() || self.item_of[base.base.index()].is_some();
-            let free = whole && writable && facts.last_use[base.base.index()] <= k;
+            let alone = node.args.iter().filter(|a| facts.view(**a).base == base.base).count() == 1;
+            let free = whole && writable && alone && facts.last_use[base.base.index()] <= k;
             self.in_place.insert((k, operand), free);
             if free {
                 self.occupies[node.results[result].index()] = self.occupies[base.base.index()];

@@ -106,7 +106,7 @@ impl Lowering<'_> {
                 all => {
                     let (least, most) = (all.last().copied().unwrap_or(0), all.first().copied().unwrap_or(0));
                     format!("{least} to {most} ticks ({} different)", all.len())
-                },
+                }
             }
         ));
         let now_list = match d.now.first() {

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn both_sides_of_every_rule_are_the_same_to_the_bit() {
-        let floats = [0.0f32, -0.0, 1.0, -1.5, 3.25e-41, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.1, -7e8];
+        let floats =
+            [0.0f32, -0.0, 1.0, -1.5, 3.25e-41, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.1, -7e8];
         let ints = [0i32, 1, -1, 7, i32::MIN, i32::MAX, 12345];
         let pools: [(DType, Vec<Scalar>); 3] = [
             (DType::F32, floats.iter().map(|x| Scalar::F32(*x)).collect()),
@@ -142,10 +143,13 @@ mod tests {
                     let bound: BTreeMap<String, (Scalar, DType)> = [("?x", 3), ("?a", 5), ("?b", 9), ("?d", 13)]
                         .into_iter()
                         .map(|(name, salt)| (name.to_string(), (pick(salt), *dtype)))
-                        .chain([("?c".to_string(), match rule.name.starts_with("select") {
-                            true => (Scalar::Bool(seed % 2 == 0), DType::Bool),
-                            false => (pick(17), *dtype),
-                        })])
+                        .chain([(
+                            "?c".to_string(),
+                            match rule.name.starts_with("select") {
+                                true => (Scalar::Bool(seed % 2 == 0), DType::Bool),
+                                false => (pick(17), *dtype),
+                            },
+                        )])
                         .collect();
                     if let (Some((l, lt)), Some((r, rt))) = (value(rule.from, &bound), value(rule.to, &bound)) {
                         assert!(lt == rt && l.same(r), "{}: {l:?} and {r:?} for {bound:?}", rule.name);

@@ -2,10 +2,10 @@
 
 use nc_compiler::{Options, compile};
 use nc_ir::graph::Module;
+use nc_ir::graph::expand;
 use nc_ir::interp::Interpreter;
 use nc_ir::kernel::interp::{HostArray, Machine, Options as Checks};
 use nc_ir::kernel::{Role, Scalar};
-use nc_ir::graph::expand;
 use nc_ir::tensor::Tensor;
 use nc_ir::types::TensorType;
 
@@ -24,8 +24,7 @@ pub fn disagreement(
     let layout = compiled.layout.clone();
     let solved = compiled.module.clone();
     for t in 0..ticks {
-        let inputs: Vec<Tensor> =
-            solved.inputs.iter().map(|p| input(t, &p.name, solved.graph.ty(p.value))).collect();
+        let inputs: Vec<Tensor> = solved.inputs.iter().map(|p| input(t, &p.name, solved.graph.ty(p.value))).collect();
         let want = reference.step(&inputs).map_err(|e| format!("tick {t}: {e}"))?;
         let mut frames: Vec<Vec<u8>> = Vec::new();
         let mut n_in = 0;
