@@ -32,11 +32,11 @@ fn sweep(module: &mut Module) {
             rb.copy(&node);
             continue;
         }
-        if let Some(same) = identity(&node.op, &args, &known) {
-            if rb.module.graph.ty(same) == rb.old.ty(node.results[0]) {
-                rb.replace(node.results[0], same);
-                continue;
-            }
+        if let Some(same) = identity(&node.op, &args, &known)
+            && rb.module.graph.ty(same) == rb.old.ty(node.results[0])
+        {
+            rb.replace(node.results[0], same);
+            continue;
         }
         let operands: Option<Vec<&Tensor>> = args.iter().map(|a| known.get(a)).collect();
         if let Some(data) = operands.and_then(|t| evaluate(&node.op, &t, rb.old.ty(node.results[0]))) {

@@ -93,7 +93,7 @@ fn run(machine: &mut dyn Machine, ticks: &[Vec<Tensor>], chunk: usize) -> Trace 
         machine.run(part.len() as u64, &inputs, &mut results).expect("a program keeps its word");
         for (port, frames) in face.results().zip(&results) {
             let each = port.frame_bytes() as usize;
-            let due = (first..first + part.len()).filter(|t| *t as u64 % port.every.max(1) == 0);
+            let due = (first..first + part.len()).filter(|t| (*t as u64).is_multiple_of(port.every.max(1)));
             for (n, t) in due.enumerate() {
                 let bytes = &frames.bytes()[n * each..(n + 1) * each];
                 let tensor = Tensor::from_bytes(port.dtype, port.shape.clone(), bytes).expect("a whole frame");

@@ -244,12 +244,13 @@ impl<'a> Facts<'a> {
         if self.count(view.base) != self.count(x) {
             return Drive::Dense;
         }
-        if let Some(node) = self.node_of(view.base) {
-            if matches!(node.op, Op::Cast { .. }) && self.ty(node.args[0]).dtype == DType::Bool {
-                let spikes = self.view(node.args[0]);
-                if self.count(spikes.base) == self.count(x) {
-                    return Drive::Spikes(self.source(spikes.base));
-                }
+        if let Some(node) = self.node_of(view.base)
+            && matches!(node.op, Op::Cast { .. })
+            && self.ty(node.args[0]).dtype == DType::Bool
+        {
+            let spikes = self.view(node.args[0]);
+            if self.count(spikes.base) == self.count(x) {
+                return Drive::Spikes(self.source(spikes.base));
             }
         }
         if self.sparse[view.base.index()] { Drive::Graded(view.base) } else { Drive::Dense }

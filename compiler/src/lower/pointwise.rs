@@ -171,10 +171,11 @@ impl Lowering<'_> {
             return Ok(*x);
         }
         let view = self.facts.view(v);
-        if view.offset == 0 && self.facts.count(view.base) == self.facts.count(v) {
-            if let Some(x) = memo.get(&view.base) {
-                return Ok(*x);
-            }
+        if view.offset == 0
+            && self.facts.count(view.base) == self.facts.count(v)
+            && let Some(x) = memo.get(&view.base)
+        {
+            return Ok(*x);
         }
         let m = self.memory(v)?;
         let x = m.load(b, Index::var(i));

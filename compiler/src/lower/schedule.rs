@@ -385,12 +385,13 @@ impl Schedule {
     /// Writes a value to a host frame: by its events if it has them, else element by element.
     fn record(&mut self, facts: &Facts<'_>, v: ValueId, target: Dest, every: u64) {
         let base = event_value(facts, v);
-        if facts.ty(v).dtype == DType::Bool && facts.count(base) == facts.count(v) {
-            if let Some(id) = self.lists_of.get(&base).and_then(|l| l.first()).copied() {
-                self.collect(facts, id);
-                self.items.push(Item::Scatter { events: id, target, every });
-                return;
-            }
+        if facts.ty(v).dtype == DType::Bool
+            && facts.count(base) == facts.count(v)
+            && let Some(id) = self.lists_of.get(&base).and_then(|l| l.first()).copied()
+        {
+            self.collect(facts, id);
+            self.items.push(Item::Scatter { events: id, target, every });
+            return;
         }
         self.write(facts, v, target, every);
     }
@@ -534,10 +535,10 @@ impl Schedule {
             if !self.stored[v] || self.occupies[v].is_some() {
                 continue;
             }
-            if let Some(at) = self.item_of[v] {
-                if let Item::Cluster(c) = &mut self.items[at] {
-                    c.stores.push((id, Dest::Temp));
-                }
+            if let Some(at) = self.item_of[v]
+                && let Item::Cluster(c) = &mut self.items[at]
+            {
+                c.stores.push((id, Dest::Temp));
             }
         }
     }

@@ -84,10 +84,10 @@ fn compare(tick: u64, name: &str, want: &Tensor, got: &[u8]) -> Result<(), Strin
         .ok_or_else(|| format!("tick {tick}: {name} has {} bytes, not those of {}", got.len(), want.ty()))?;
     for k in 0..want.len() {
         let (w, g): (Option<Scalar>, Option<Scalar>) = (expand::load(want, k), expand::load(&got, k));
-        if let (Some(w), Some(g)) = (w, g) {
-            if !w.same(g) {
-                return Err(format!("tick {tick}: {name}[{k}] is {g:?}, the interpreter gives {w:?}"));
-            }
+        if let (Some(w), Some(g)) = (w, g)
+            && !w.same(g)
+        {
+            return Err(format!("tick {tick}: {name}[{k}] is {g:?}, the interpreter gives {w:?}"));
         }
     }
     Ok(())

@@ -100,7 +100,7 @@ impl<'a, E: Emit> Build<'a, E> {
     }
 
     /// A float's integer part as an integer, saturating.
-    pub fn to_int(&mut self, x: E::Value) -> E::Value {
+    pub fn int_of(&mut self, x: E::Value) -> E::Value {
         self.e.op(if self.wide { ScalarOp::F64ToI64 } else { ScalarOp::F32ToI32 }, &[x])
     }
 

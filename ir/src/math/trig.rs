@@ -88,7 +88,7 @@ impl<E: Emit> Build<'_, E> {
 
         // upper + lower / 2^width, a signed fraction of a quadrant, as a sum of two floats; then times pi/2.
         let f = self.value_of(upper);
-        let back = self.to_int(f);
+        let back = self.int_of(f);
         let rest = self.isub(upper, back);
         let rest = self.value_of(rest);
         let lower = self.shr(lower, left);
@@ -183,7 +183,7 @@ fn turns<E: Emit>(e: &mut E, u: E::Value, quarter: i64) -> E::Value {
     let f = b.sub(f, n);
     let hi = b.pick(HALF_PI.hi);
     let r = b.mul(f, hi);
-    let q = b.to_int(n);
+    let q = b.int_of(n);
     let (quarter, none, zero) = (b.int(quarter), b.int(0), b.num(0.0));
     let q = b.iadd(q, quarter);
     b.sin_quadrant([q, r, zero], none)
