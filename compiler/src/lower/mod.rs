@@ -1,7 +1,7 @@
 //! Graph to kernels: every op of the solved graph becomes loops over typed buffers, once for all backends.
 //!
-//! Element-wise ops of one extent are fused into clusters ([`pointwise`]); every other op is an anchor with a kernel of
-//! its own. [`schedule`] orders both, [`homes`] decides where values live and which states are updated in place, and the
+//! Element-wise ops of one extent are fused into clusters (`pointwise`); every other op is an anchor with a kernel of
+//! its own. `schedule` orders both, `homes` decides where values live and which states are updated in place, and the
 //! emitters write the kernels. The order of arithmetic is that of the op definitions, whatever the fusion.
 
 mod contraction;

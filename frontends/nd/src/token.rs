@@ -1,7 +1,7 @@
 //! The lexer: from text to raw tokens, comments and line ends included.
 //!
 //! Raw tokens cover the text without overlap, leave out blanks only, and are what the formatter and editors work on.
-//! [`crate::layout`] turns them into what the grammar reads.
+//! The layout pass turns them into what the grammar reads.
 
 use crate::sink::Sink;
 use logos::Logos;

@@ -34,6 +34,20 @@ impl<'a> Elab<'a> {
         span: Span,
     ) -> Option<usize> {
         let depth = parent.and_then(|p| self.insts.get(p)).map_or(0, |p| p.depth + 1);
+        let mut ancestor = parent;
+        while let Some(a) = ancestor.and_then(|a| self.insts.get(a)) {
+            if std::ptr::eq(a.net, net) {
+                // There is no condition that could end it.
+                self.report(
+                    Diagnostic::error(codes::TOO_LARGE, span, format!("the net `{}` contains itself", net.name.name))
+                        .labelled("here again")
+                        .with_label(net.name.span, "declared here")
+                        .with_hint("a net cannot contain itself"),
+                );
+                return None;
+            }
+            ancestor = a.parent;
+        }
         if self.insts.len() >= MAX_INSTANCES || depth > MAX_DEPTH {
             self.report(
                 Diagnostic::error(codes::TOO_LARGE, span, "too many nets inside nets")
