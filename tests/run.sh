@@ -39,7 +39,7 @@ else
 fi
 
 step "tests"
-cargo test --locked "${profile[@]}" --workspace
+cargo test --locked "${profile[@]}" --workspace --no-fail-fast
 
 if [ ${#skipped[@]} -gt 0 ]; then
     printf '\nskipped: %s\n' "${skipped[@]}"

@@ -91,7 +91,7 @@ impl Applier<Term, Types> for Typed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egg::{Language, RecExpr};
+    use egg::Language;
     use nc_ir::graph::{Op, ValueId, expand};
     use nc_ir::kernel::{Evaluate, Scalar};
     use nc_ir::types::DType;
@@ -164,7 +164,6 @@ mod tests {
     #[test]
     fn every_rule_is_written_in_the_terms_of_the_table() {
         assert_eq!(rewrites().map(|r| r.len()), Ok(RULES.len()));
-        let leaf: RecExpr<Term> = vec![Term::Leaf(ValueId(3))].into();
-        assert_eq!(leaf.to_string(), "%3");
+        assert_eq!(Term::Leaf(ValueId(3)).to_string(), "%3");
     }
 }

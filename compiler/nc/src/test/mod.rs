@@ -147,11 +147,15 @@ impl Runner<'_> {
         };
         let mut sources = Sources::default();
         let lowered = read_text(&spec.model).and_then(|text| lower_text(&args, &text, &spec.probes, &mut sources));
-        let (module, diagnostics) = match lowered {
+        let (module, mut diagnostics) = match lowered {
             Ok((module, _, _, diagnostics)) => (module, diagnostics),
             Err(d) => (None, vec![d]),
         };
         if !spec.expect.is_empty() {
+            // What the passes behind the frontend refuse is expected in the same way.
+            if let Some(Err(refused)) = module.map(|m| nc_compiler::compile(m, &nc_compiler::Options::default())) {
+                diagnostics.extend(refused);
+            }
             return self.close(&file, title, expectations(spec, &diagnostics, &sources), start);
         }
         let Some(module) = module else {
@@ -406,7 +410,10 @@ fn setup(spec: &Spec, module: &Module, max_memory: u64) -> Result<Setup, Errors>
         let Some(port) = face.results().find(|p| p.name == named.name) else {
             return Err(wrong(format!("the model has no output or probe {:?}", named.name)).into());
         };
-        expected.insert(named.name.clone(), array_of(port, &named.value, None)?);
+        // A number or a generator fills the frames of the run; a list or a raster says itself how many it has.
+        let frames = (ticks as u64).div_ceil(port.every.max(1)) as usize;
+        let length = matches!(named.value, Value::Number(_) | Value::Generator(..)).then_some(frames);
+        expected.insert(named.name.clone(), array_of(port, &named.value, length)?);
     }
     Ok(Setup { inputs, expected, in_file, ticks: ticks as u64, samples })
 }

@@ -78,11 +78,19 @@ impl Elab<'_> {
         let dtype = a.data.dtype();
         let n = a.data.len();
         match ty.elem {
+            // Coherent f32 data is taken as it is, without a copy.
+            Elem::Real(_)
+                if dtype == DType::F32
+                    && ty.unit.scale() == 0
+                    && a.data.as_slice::<f32>().iter().all(|x| x.is_finite()) =>
+            {
+                a.data.reshaped(shape)
+            }
             Elem::Real(_) => {
                 let mut out = Vec::with_capacity(n);
                 for k in 0..n {
                     let x = a.data.get_f64(k);
-                    let y = erase(x, ty.unit, dtype);
+                    let y = erase(x, ty.unit);
                     if !y.is_finite() {
                         let at = show_index(k, &have);
                         self.report(
@@ -127,7 +135,7 @@ impl Elab<'_> {
 }
 
 /// A number of a file in the coherent system; `f32` data in coherent units stays bit for bit what it is.
-fn erase(x: f64, unit: Unit, _dtype: DType) -> f32 {
+fn erase(x: f64, unit: Unit) -> f32 {
     if unit.scale() == 0 { x as f32 } else { unit.erase(x) as f32 }
 }
 
