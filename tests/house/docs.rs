@@ -200,7 +200,12 @@ fn the_page_of_operations_is_up_to_date() {
     let page = std::fs::read_to_string(root().join("docs/ops.md")).expect("docs/ops.md");
     assert_eq!(page, printed_by("nc-ir", "op_table"), "print it again as its second line says");
     for op in nc_ir::graph::TABLE {
-        assert!(page.contains(&format!("| `{}", op.name)), "no row for {}", op.name);
+        // A row begins with the op, or with the results that it gives.
+        let row = |l: &str| {
+            let call = l.strip_prefix("| `").map(|l| l.strip_prefix("results.. = ").unwrap_or(l));
+            call.and_then(|l| l.strip_prefix(op.name)).is_some_and(|l| l.starts_with(['(', '{', '[']))
+        };
+        assert!(page.lines().any(row), "no row for {}", op.name);
     }
 }
 
