@@ -1,7 +1,7 @@
 //! Rewriting the step function: a new graph is written node by node while an old one is read.
 
 use nc_ir::Tensor;
-use nc_ir::graph::{Constant, DelayLine, Graph, GraphBuilder, Module, Node, Op, OpError, Pools, ValueId};
+use nc_ir::graph::{Constant, DelayLine, Graph, GraphBuilder, Module, Node, Op, OpError, ValueId};
 use nc_ir::types::TensorType;
 
 /// A module whose step function is being written anew. Old values are mapped to new ones as nodes are copied.
@@ -123,11 +123,6 @@ pub fn roots(module: &Module) -> impl Iterator<Item = ValueId> + '_ {
     let lines = module.lines.iter().map(|l: &DelayLine| l.source);
     let states = module.states.iter().map(|s| s.next);
     module.outputs.iter().map(|p| p.value).chain(states).chain(lines).chain(module.probes.iter().map(|p| p.value))
-}
-
-/// The pools of a module under reconstruction.
-pub fn pools(module: &Module) -> Pools<'_> {
-    module.pools()
 }
 
 /// Element count of a type whose extents are known.

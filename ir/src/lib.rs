@@ -1,5 +1,8 @@
 //! The two floors of `nc`'s intermediate representation and what they mean.
 
+#[macro_use]
+mod entity;
+
 pub mod codes;
 pub mod diag;
 pub mod graph;

@@ -8,28 +8,6 @@
 use super::scalar::{Scalar, ScalarOp, ScalarType};
 use crate::tensor::Tensor;
 use crate::types::DType;
-use std::fmt;
-
-macro_rules! entity {
-    ($(#[doc = $doc:literal])+ $name:ident, $prefix:literal) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-        pub struct $name(pub u32);
-
-        impl $name {
-            /// The index into the table that this names.
-            pub fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0)
-            }
-        }
-    };
-}
 
 entity! {
     /// A scalar of one kernel, assigned once.
