@@ -83,24 +83,37 @@ pub struct Compiled {
 /// The machine-independent front half: folds constants, solves ODEs, saturates. What the interpreter runs.
 ///
 /// # Errors
-/// An ODE system that its solver cannot take.
+/// An ODE system that its solver cannot take; `E0799` if a pass wrote a graph that breaks a constraint.
 pub fn prepare(mut module: Module, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
     timed(times, "fold", || fold::run(&mut module));
     timed(times, "solve", || solve::run(&mut module))?;
     timed(times, "fold again", || fold::run(&mut module));
     timed(times, "saturate", || saturate::run(&mut module))?;
     timed(times, "fold last", || fold::run(&mut module));
+    timed(times, "verify graph", || nc_ir::graph::verify::verify(&module))
+        .map_err(|e| vec![broken("the graph", &module.name, &e)])?;
     Ok(module)
+}
+
+/// A violated constraint after a pass: what the passes wrote is wrong, whatever the model.
+fn broken(what: &str, model: &str, e: &dyn std::fmt::Display) -> Diagnostic {
+    Diagnostic::error_nowhere("E0799", format!("the passes broke {what} of {model}: {e}"))
+        .with_hint("this is a bug of nc: please report the model")
 }
 
 /// The whole pipeline.
 ///
 /// # Errors
-/// As [`prepare`]; an op that has no kernels, by name; a program over the memory limit.
+/// As [`prepare`]; an op that has no kernels, by name; a program over the memory limit; `E0799` if the lowering wrote
+/// a program that breaks a constraint.
 pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
     let module = prepare(module, &mut times)?;
     let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
+    timed(&mut times, "verify kernels", || nc_ir::kernel::verify::verify(&lowered.program)).map_err(|errors| {
+        let fault = |e: &dyn std::fmt::Display| broken("the kernels", &module.name, e);
+        errors.iter().map(|e| fault(e)).collect::<Errors>()
+    })?;
     let layout = timed(&mut times, "plan", || Layout::of(&lowered.program));
     let too_large = |bytes: u64| {
         let (need, limit) = (bytes >> 20, options.max_memory >> 20);

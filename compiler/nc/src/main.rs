@@ -168,9 +168,17 @@ fn work(cli: Cli) -> u8 {
                 reporter.report(d);
             }
             reporter.summary();
-            1
+            exit_code(&list)
         }
     }
+}
+
+/// Codes that report a fault of nc itself, whatever the model.
+const FAULTS: [&str; 3] = ["E0653", "E0654", "E0799"];
+
+/// 70 if nc is at fault, else 1.
+fn exit_code(list: &[Diagnostic]) -> u8 {
+    if list.iter().any(|d| FAULTS.contains(&d.code)) { 70 } else { 1 }
 }
 
 /// The manual: a page for nc and one section for each command.
@@ -189,4 +197,17 @@ fn man() -> Outcome {
         page.render_options_section(&mut out).map_err(failed)?;
     }
     print(&String::from_utf8_lossy(&out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_compiler_are_told_from_those_of_a_model() {
+        let coded = |code| vec![Diagnostic::error_nowhere(code, "said")];
+        assert_eq!(exit_code(&coded("E0799")), 70);
+        assert_eq!(exit_code(&coded("E0203")), 1);
+        assert!(FAULTS.iter().all(|code| explain::explain(Some(code)).is_ok()));
+    }
 }
