@@ -3,7 +3,7 @@
 use super::gaps::Gaps;
 use super::{Connectivity, Delays, Rule, SynapseDelay, SynapseTable, SynapseWeight, Weights};
 use crate::diag::Diagnostic;
-use crate::graph::{ConstId, Graph, Pools};
+use crate::graph::{Class, ConstId, Graph, Op, Pools};
 use crate::interp::eval::Context;
 use crate::random;
 use crate::tensor::Tensor;
@@ -12,6 +12,9 @@ use rustc_hash::FxHashSet;
 
 /// Candidates that a region is given at once.
 const PIECE: usize = 4096;
+
+/// Rows of fewer candidates than this are joined, where the region allows it.
+const SHORT: usize = PIECE / 4;
 
 /// Largest row of candidates for which values that do not depend on the source are kept.
 const SHARED: usize = 1 << 20;
@@ -179,6 +182,9 @@ impl Expansion<'_> {
     fn predicate(&self, g: &Graph) -> Result<Pairs, Diagnostic> {
         self.check_region(g, DType::Bool, "rule")?;
         let all: Vec<u32> = (self.c.post.start as u32..self.c.post.end as u32).collect();
+        if by_pairs(g) && all.len() < SHORT {
+            return self.predicate_by_pairs(g, &all);
+        }
         // What does not depend on the source is computed once, as long as it does not take much memory.
         let shared: Vec<_> = match all.len() <= SHARED {
             true => all.chunks(PIECE).map(|piece| self.shared(g, piece)).collect::<Result<_, _>>()?,
@@ -187,7 +193,7 @@ impl Expansion<'_> {
         self.by_rows(0, |i, row| {
             for (k, piece) in all.chunks(PIECE).enumerate() {
                 let hits = match shared.get(k) {
-                    Some(values) => self.finish(g, i, values.clone(), piece.len())?,
+                    Some(values) => self.finish(g, Some(Tensor::scalar_i64(i as i64)), values.clone(), piece.len())?,
                     None => self.region(g, i, piece)?,
                 };
                 for (j, hit) in piece.iter().zip(hits.bytes()) {
@@ -195,6 +201,29 @@ impl Expansion<'_> {
                         self.room(row.len())?;
                         row.push(*j);
                     }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Expansion::predicate`], several rows at a time.
+    fn predicate_by_pairs(&self, g: &Graph, all: &[u32]) -> Result<Pairs, Diagnostic> {
+        let (first, end) = (self.c.pre.start, self.c.pre.end);
+        let at_once = (PIECE / all.len().max(1)).max(1) as u64;
+        let mut hits = Tensor::zeros(DType::Bool, vec![0]);
+        self.by_rows(0, |i, row| {
+            let k = (i - first) % at_once;
+            if k == 0 {
+                let sources = i..(i + at_once).min(end);
+                let pairs = sources.flat_map(|i| all.iter().map(move |j| (i as i64, i64::from(*j))));
+                hits = self.pairwise(g, pairs)?;
+            }
+            let own = hits.bytes().iter().skip(k as usize * all.len());
+            for (j, hit) in all.iter().zip(own) {
+                if *hit != 0 {
+                    self.room(row.len())?;
+                    row.push(*j);
                 }
             }
             Ok(())
@@ -429,8 +458,16 @@ impl Expansion<'_> {
         }
     }
 
-    /// Evaluates a region on the synapses of every row, in order.
+    /// Evaluates a region on all synapses, in order.
     fn each_row(&self, table: &SynapseTable, g: &Graph, mut take: impl FnMut(&Tensor)) -> Result<(), Diagnostic> {
+        if by_pairs(g) {
+            let row = |i: u64| table.post[table.row(i as usize)].iter().map(move |j| (i as i64, i64::from(*j)));
+            let mut pairs = self.c.pre.clone().flat_map(row).peekable();
+            while pairs.peek().is_some() {
+                take(&self.pairwise(g, pairs.by_ref().take(PIECE))?);
+            }
+            return Ok(());
+        }
         for i in self.c.pre.clone() {
             for piece in table.post[table.row(i as usize)].chunks(PIECE) {
                 take(&self.region(g, i, piece)?);
@@ -446,7 +483,16 @@ impl Expansion<'_> {
 
     fn region(&self, g: &Graph, i: u64, js: &[u32]) -> Result<Tensor, Diagnostic> {
         let values = self.shared(g, js)?;
-        self.finish(g, i, values, js.len())
+        self.finish(g, Some(Tensor::scalar_i64(i as i64)), values, js.len())
+    }
+
+    /// The results of a region that [`by_pairs`] accepts, for (source, target) pairs.
+    fn pairwise(&self, g: &Graph, pairs: impl Iterator<Item = (i64, i64)>) -> Result<Tensor, Diagnostic> {
+        let (is, js): (Vec<i64>, Vec<i64>) = pairs.unzip();
+        let n = is.len();
+        let mut values = vec![None; g.values.len()];
+        self.set(g, 1, &mut values, Tensor::from_vec(vec![n], js))?;
+        self.finish(g, Tensor::from_vec(vec![n], is), values, n)
     }
 
     fn context(&self) -> Context<'_> {
@@ -462,9 +508,16 @@ impl Expansion<'_> {
         Ok(values)
     }
 
-    /// The result of a region for a source, given the values that do not depend on it.
-    fn finish(&self, g: &Graph, i: u64, mut values: Vec<Option<Tensor>>, n: usize) -> Result<Tensor, Diagnostic> {
-        self.set(g, 0, &mut values, Some(Tensor::scalar_i64(i as i64)))?;
+    /// The result of a region for a source (or, by pairs, for a source per target), given the values that do not depend
+    /// on it.
+    fn finish(
+        &self,
+        g: &Graph,
+        i: Option<Tensor>,
+        mut values: Vec<Option<Tensor>>,
+        n: usize,
+    ) -> Result<Tensor, Diagnostic> {
+        self.set(g, 0, &mut values, i)?;
         self.context().fill(g, &mut values, 0)?;
         let result = g.results.first().and_then(|r| values.get_mut(r.index())).and_then(Option::take);
         match result {
@@ -482,6 +535,12 @@ impl Expansion<'_> {
             _ => Err(self.fail("E0516", "a region does not take a source and a row of targets")),
         }
     }
+}
+
+/// True if a region computes each element from one source and one target alone, so that it may be given a source per
+/// target and the synapses of many rows at once.
+fn by_pairs(g: &Graph) -> bool {
+    g.nodes.iter().all(|node| node.op.info().class == Class::Elementwise || matches!(node.op, Op::Const { .. }))
 }
 
 /// Checks that a region takes (i: `i64`, j: `i64[n]`) and gives one `result[n]`, where n is a name.

@@ -1,7 +1,7 @@
 //! Every rule, every way to give weights and delays, every refusal.
 
 use super::*;
-use crate::graph::{Constant, GraphBuilder, Module, OpError, Pools, Real, ValueId};
+use crate::graph::{Constant, Distribution, GraphBuilder, Module, OpError, Pools, Real, ValueId};
 use crate::tensor::Tensor;
 use crate::types::{DType, Dim, TensorType};
 
@@ -242,4 +242,36 @@ fn matrices_are_read_either_way() {
     assert_eq!(code(&c, &k), "E0513");
     let c = Connectivity { pre: 0..3, post: 1..3, ..c };
     assert_eq!(grow(&c, &k).expect("valid").weight, Weights::Per(vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+}
+
+#[test]
+fn joined_rows_give_what_single_rows_give() {
+    let k = consts(vec![]);
+    let connectivity = |joined: bool| {
+        // An op that is not element-wise keeps the rows apart.
+        let apart = |b: &mut GraphBuilder<'_>| if joined { Ok(()) } else { b.iota(1).map(|_| ()) };
+        let draw = |b: &mut GraphBuilder<'_>, p: &[ValueId]| {
+            apart(b)?;
+            b.random(p[0], p[1], Distribution::Uniform, 9)
+        };
+        // Every second pair, so that rows differ in length.
+        let rule = rows(
+            |b, p| {
+                apart(b)?;
+                let (x, y) =
+                    (b.random(p[0], p[1], Distribution::Uniform, 1)?, b.random(p[0], p[1], Distribution::Uniform, 2)?);
+                b.lt(x, y)
+            },
+            &k,
+        );
+        let c = base(Rule::Predicate(rule), 700, 90);
+        let c = Connectivity { pre: 3..690, post: 5..88, ..c };
+        Connectivity { weight: SynapseWeight::Region(rows(draw, &k)), ..c }
+    };
+    let (joined, apart) =
+        (grow(&connectivity(true), &k).expect("valid"), grow(&connectivity(false), &k).expect("valid"));
+    assert!((10_000..50_000).contains(&joined.len()), "{} synapses", joined.len());
+    assert_eq!(joined.pre_ptr, apart.pre_ptr);
+    assert_eq!(joined.post, apart.post);
+    assert_eq!(joined.weight, apart.weight);
 }
