@@ -265,7 +265,7 @@ fn reductions_and_movements() {
     let wide = b.broadcast(row, vec![3, 37]).expect("broadcast");
     let d = b.sub(x, wide).expect("sub");
     let cat = b.concat(&[x, d], 1).expect("concat");
-    let best = b.argmax(x, 1, false).expect("argmax");
+    let best = b.argmax(x, 1, false, false).expect("argmax");
     let e = b.reduce(cat, ReduceKind::Max, vec![1], true).expect("reduce");
     let e = b.broadcast(e, vec![3, 74]).expect("broadcast");
     let e = b.sub(cat, e).expect("sub");
@@ -291,7 +291,7 @@ fn convolution_and_pooling() {
     let z = b.conv(x, w1, None, vec![1, 1], vec![0, 0, 0, 0], vec![1, 1], 1).expect("conv");
     let mut outs = vec![y, z];
     for kind in [PoolKind::Sum, PoolKind::Avg, PoolKind::Max] {
-        outs.push(b.pool(x, kind, vec![2, 3], vec![2, 2], vec![1, 1, 0, 1]).expect("pool"));
+        outs.push(b.pool(x, kind, vec![2, 3], vec![2, 2], vec![1, 1, 0, 1], vec![1, 1]).expect("pool"));
     }
     for (k, v) in outs.into_iter().enumerate() {
         output(&mut m, &format!("y{k}"), v);

@@ -272,7 +272,11 @@ impl Lowering<'_> {
         let spatial = ex.len() - 1;
         let finite = self.facts.finite[w.index()];
         let padded = pad.iter().any(|p| *p > 0);
-        if !(1..=2).contains(&spatial) || !matches!(elem, DType::F32 | DType::F64) || (padded && !finite) {
+        if ew.len() != ex.len() + 1
+            || !(1..=2).contains(&spatial)
+            || !matches!(elem, DType::F32 | DType::F64)
+            || (padded && !finite)
+        {
             return Err(Diagnostic::error_nowhere(
                 "E0702",
                 format!("`conv` of {} with {} has no kernels in this build", self.facts.ty(x), self.facts.ty(w)),

@@ -76,7 +76,11 @@ impl Lowering<'_> {
         };
         let adjacent = last + 1 - first == axes.len();
         let elem = self.elem(x);
-        if !adjacent && !axes.is_empty() || !matches!(elem, DType::F32 | DType::F64 | DType::I64 | DType::I32) {
+        let nothing = matches!(kind, ReduceKind::Max | ReduceKind::Min) && extents.contains(&0);
+        if nothing
+            || !adjacent && !axes.is_empty()
+            || !matches!(elem, DType::F32 | DType::F64 | DType::I64 | DType::I32)
+        {
             return Err(Diagnostic::error_nowhere(
                 "E0702",
                 format!("`reduce` of {} over axes {axes:?} has no kernels in this build", self.facts.ty(x)),
@@ -124,7 +128,7 @@ impl Lowering<'_> {
 
     /// `argmax(x)` along one axis: the first largest element; the first NaN wins.
     pub fn argmax(&mut self, node: &Node) -> Result<(), Diagnostic> {
-        let Op::Argmax { axis, .. } = node.op else {
+        let Op::Argmax { axis, last: false, .. } = node.op else {
             return Err(unsupported(&node.op));
         };
         let (x, y) = (node.args[0], node.results[0]);
@@ -164,14 +168,16 @@ impl Lowering<'_> {
 
     /// `pool(x)` over one or two spatial axes.
     pub fn pool(&mut self, node: &Node) -> Result<(), Diagnostic> {
-        let Op::Pool { kind, size, stride, pad } = &node.op else {
+        let Op::Pool { kind, size, stride, pad, dilation } = &node.op else {
             return Err(unsupported(&node.op));
         };
         let (x, y) = (node.args[0], node.results[0]);
         let (ex, ey) = (self.facts.extents(x), self.facts.extents(y));
         let elem = self.elem(x);
-        let spatial = ex.len() - 1;
-        if !(1..=2).contains(&spatial) || !matches!(elem, DType::F32 | DType::F64) {
+        let spatial = ex.len().saturating_sub(1);
+        let plain = size.len() == spatial && dilation.iter().all(|d| *d == 1) && *kind != PoolKind::Mean;
+        let inside = pad.iter().zip(size.iter().chain(size)).all(|(p, s)| p < s) && !ex.contains(&0);
+        if !(1..=2).contains(&spatial) || !matches!(elem, DType::F32 | DType::F64) || !plain || !inside {
             return Err(unsupported(&node.op));
         }
         let lift = |v: &[u64], first: u64| if spatial == 1 { vec![first, v[0]] } else { v.to_vec() };
@@ -216,13 +222,13 @@ impl Lowering<'_> {
                             let v = source.load(b, at);
                             vec![match kind {
                                 PoolKind::Max => larger(b, acc[0], v, true),
-                                PoolKind::Sum | PoolKind::Avg => b.op(ScalarOp::FAdd, &[acc[0], v]),
+                                PoolKind::Sum | PoolKind::Avg | PoolKind::Mean => b.op(ScalarOp::FAdd, &[acc[0], v]),
                             }]
                         })
                     });
                     let value = match kind {
                         PoolKind::Avg => divide(b, acc[0], size[0] * size[1], elem),
-                        PoolKind::Max | PoolKind::Sum => acc[0],
+                        PoolKind::Max | PoolKind::Sum | PoolKind::Mean => acc[0],
                     };
                     let at = Index::var(ox).plus(oy, output[1] as i64).plus(c, (output[0] * output[1]) as i64);
                     b.store(out, at, value);

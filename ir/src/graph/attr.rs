@@ -215,15 +215,16 @@ macro_rules! choice {
 choice! {
     /// How [`crate::graph::Op::Reduce`] combines elements.
     ReduceKind {
-        /// Sum over 16 interleaved partial sums, then a fixed tree.
+        /// Sum over 16 interleaved partial sums, then a fixed tree; +0 of nothing.
         Sum = "sum",
-        /// The sum, divided by the count.
+        /// The sum, divided by the count; NaN of nothing.
         Mean = "mean",
-        /// Product, in the order of the sum.
+        /// Product, in the order of the sum; 1 of nothing.
         Prod = "prod",
-        /// Largest, folded in row-major order as `max(so far, next)`; NaN if any is NaN.
+        /// Largest, folded in row-major order as `max(so far, next)` from the least value of the type; NaN if any is NaN.
         Max = "max",
-        /// Smallest, folded in row-major order as `min(so far, next)`; NaN if any is NaN.
+        /// Smallest, folded in row-major order as `min(so far, next)` from the greatest value of the type; NaN if any is
+        /// NaN.
         Min = "min",
     }
 }
@@ -231,11 +232,14 @@ choice! {
 choice! {
     /// How [`crate::graph::Op::Pool`] combines a window.
     PoolKind {
-        /// Sum of the window, in ascending index, from +0.
+        /// Sum of the window, in row-major order, from +0.
         Sum = "sum",
-        /// The sum, divided by the window's size (padding counted).
+        /// The sum, divided by the window's size (padding counted); floats only.
         Avg = "avg",
-        /// Largest of the window; padding never wins.
+        /// The sum, divided by the number of elements inside the input; NaN if there are none; floats only.
+        Mean = "mean",
+        /// Largest of the window, folded as `max(so far, next)` from the least value of the type (minus infinity for
+        /// floats); NaN if any is NaN. Padding never wins.
         Max = "max",
     }
 }

@@ -93,12 +93,14 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         | Op::Slice { .. }
         | Op::Concat { .. }
         | Op::Gather { .. }
+        | Op::Pad { .. }
         | Op::Linear
         | Op::Matmul
         | Op::Conv { .. }
         | Op::Pool { .. }
         | Op::Reduce { .. }
         | Op::Argmax { .. }
+        | Op::Argmin { .. }
         | Op::Project { .. }
         | Op::PlasticPre { .. }
         | Op::PlasticPost { .. }
@@ -140,6 +142,27 @@ pub fn number(dtype: DType, x: i64) -> Scalar {
         ScalarType::I32 => Scalar::I32(x as i32),
         ScalarType::I64 => Scalar::I64(x),
         ScalarType::Bool => Scalar::Bool(x != 0),
+    }
+}
+
+/// The least value of an element type, minus infinity for floats: where `max` over elements starts.
+pub fn least(dtype: DType) -> Scalar {
+    match dtype {
+        DType::F64 => Scalar::F64(f64::NEG_INFINITY),
+        DType::F32 | DType::F16 | DType::BF16 => Scalar::F32(f32::NEG_INFINITY),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 => number(dtype, i64::MIN >> (64 - 8 * dtype.size())),
+        DType::U8 | DType::Bool => number(dtype, 0),
+    }
+}
+
+/// The greatest value of an element type, infinity for floats: where `min` over elements starts.
+pub fn greatest(dtype: DType) -> Scalar {
+    match dtype {
+        DType::F64 => Scalar::F64(f64::INFINITY),
+        DType::F32 | DType::F16 | DType::BF16 => Scalar::F32(f32::INFINITY),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 => number(dtype, i64::MAX >> (64 - 8 * dtype.size())),
+        DType::U8 => number(dtype, 0xff),
+        DType::Bool => number(dtype, 1),
     }
 }
 

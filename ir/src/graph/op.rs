@@ -212,6 +212,9 @@ ops! {
     Data Slice = slice(one x) { start: Vec<u64>, stop: Vec<u64>, step: Vec<u64> } -> one;
     /// Joins tensors along `axis`.
     Data Concat = concat(many xs) { axis: usize } -> one;
+    /// `x` with `low[a]` elements before axis a, `high[a]` after it and `interior[a]` between any two neighbours along it,
+    /// all of them `value`, a scalar.
+    Data Pad = pad(one x, one value) { low: Vec<u64>, high: Vec<u64>, interior: Vec<u64> } -> one;
     /// Takes the slices of `x` along `axis` that the integers in `index` name; an index out of range is clamped to it.
     Data Gather = gather(one x, one index) { axis: usize } -> one;
 
@@ -298,16 +301,23 @@ ops! {
     Contraction Linear = linear(one x, one w, opt bias) -> one;
     /// `y[.., m, n] = sum_k a[.., m, k] b[.., k, n]` in the chain order of `linear`; leading extents broadcast.
     Contraction Matmul = matmul(one a, one b) -> one;
-    /// Cross-correlation of `x[cin, s..]` with `w[cout, cin / groups, k..]`, zero padding `pad` (before and after each
-    /// spatial axis: `[b0, b1, .., a0, a1, ..]`); chain order: input channel, then kernel position, row-major.
+    /// Cross-correlation of `x[.., cin, s..]` with `w[cout, cin / groups, k..]` to `y[.., cout, p..]`; `w` says how many
+    /// spatial axes there are, at least one. `pad` is what the windows may reach beyond each spatial axis, before and after:
+    /// `[b0, b1, .., a0, a1, ..]`. Chain order: input channel, then kernel position, row-major; kernel positions that lie
+    /// outside the input are not links of the chain.
     Contraction Conv = conv(one x, one w, opt bias)
         { stride: Vec<u64>, pad: Vec<u64>, dilation: Vec<u64>, groups: u64 } -> one;
-    /// Windows of `x[c, s..]` over the spatial axes; `pad` as for `conv`.
-    Reduction Pool = pool(one x) { kind: PoolKind, size: Vec<u64>, stride: Vec<u64>, pad: Vec<u64> } -> one;
-    /// Combines the elements along `axes` (all listed axes at once, row-major order); `keep` leaves extents of 1.
+    /// Windows of `x[.., s..]` over as many of the last axes as `size` has entries; `stride`, `pad` and `dilation` as for
+    /// `conv`. Of a window only the elements inside `x` are combined, in row-major order; there may be none.
+    Reduction Pool = pool(one x)
+        { kind: PoolKind, size: Vec<u64>, stride: Vec<u64>, pad: Vec<u64>, dilation: Vec<u64> } -> one;
+    /// Combines the elements along `axes` (all listed axes at once, row-major order); `keep` leaves extents of 1. `max`
+    /// and `min` also take `bool`, as "any" and "all".
     Reduction Reduce = reduce(one x) { kind: ReduceKind, axes: Vec<usize>, keep: bool } -> one;
-    /// Index (`i64`) of the first largest element along `axis`; the first NaN wins.
-    Reduction Argmax = argmax(one x) { axis: usize, keep: bool } -> one;
+    /// Index (`i64`) of the first largest element along `axis`, with `last` of the last one; a NaN is larger than all.
+    Reduction Argmax = argmax(one x) { axis: usize, keep: bool, last: bool } -> one;
+    /// Index (`i64`) of the first smallest element along `axis`, with `last` of the last one; a NaN is smaller than all.
+    Reduction Argmin = argmin(one x) { axis: usize, keep: bool, last: bool } -> one;
 
     /// Delivers events through the synapses of `conn`, one at a time, in the order (source tick, presynaptic index) for
     /// each target. `now` is the source's spikes of this tick (needed for synapses of delay 0), `line` the delay line of

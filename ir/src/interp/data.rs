@@ -89,6 +89,31 @@ pub(super) fn concat(xs: &[Tensor], axis: usize) -> Option<Tensor> {
     Some(out)
 }
 
+/// `x` among copies of the scalar `value`.
+pub(super) fn pad(x: &Tensor, value: &Tensor, low: &[u64], high: &[u64], interior: &[u64]) -> Option<Tensor> {
+    let size = x.dtype().size();
+    let cast = |xs: &[u64]| xs.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<Vec<usize>>>();
+    let (low, high) = (cast(low)?, cast(high)?);
+    let rank = x.shape().len();
+    let (mut shape, mut by) = (Vec::with_capacity(rank), vec![0usize; rank]);
+    for (a, n) in x.shape().iter().enumerate() {
+        // With fewer than two elements the interior is not used; it may be too large for an index.
+        by[a] = if *n > 1 { usize::try_from(interior[a]).ok()?.checked_add(1)? } else { 1 };
+        let span = n.saturating_sub(1).checked_mul(by[a])?.checked_add(usize::from(*n > 0))?;
+        shape.push(span.checked_add(low[a])?.checked_add(high[a])?);
+    }
+    let mut out = zeros(x.dtype(), shape)?;
+    for cell in out.bytes_mut().chunks_exact_mut(size) {
+        cell.copy_from_slice(value.bytes().get(..size)?);
+    }
+    let (own, to) = (strides(x.shape()), strides(out.shape()));
+    for (k, cell) in x.bytes().chunks_exact(size).enumerate() {
+        let at: usize = (0..rank).map(|a| (k / own[a] % x.shape()[a] * by[a] + low[a]) * to[a]).sum();
+        out.bytes_mut().get_mut(at * size..(at + 1) * size)?.copy_from_slice(cell);
+    }
+    Some(out)
+}
+
 /// Slices of `x` along `axis` named by integers, each clamped to the axis.
 pub(super) fn gather(x: &Tensor, axis: usize, index: &[i64], index_shape: &[usize]) -> Option<Tensor> {
     let n = x.shape()[axis];

@@ -116,14 +116,18 @@ impl Context<'_> {
                 let index: Vec<i64> = scalars(&args[1]).into_iter().map(integer).collect();
                 one(data::gather(&args[0], *axis, &index, args[1].shape()))
             }
+            Op::Pad { low, high, interior } => one(data::pad(&args[0], &args[1], low, high, interior)),
             Op::Linear => one(tensor_ops::linear(&args[0], &args[1], args.get(2))),
             Op::Matmul => one(tensor_ops::matmul(&args[0], &args[1])),
             Op::Conv { stride, pad, dilation, groups } => {
                 one(tensor_ops::conv(&args[0], &args[1], args.get(2), stride, pad, dilation, *groups))
             }
-            Op::Pool { kind, size, stride, pad } => one(tensor_ops::pool(&args[0], *kind, size, stride, pad)),
+            Op::Pool { kind, size, stride, pad, dilation } => {
+                one(tensor_ops::pool(&args[0], *kind, size, stride, pad, dilation))
+            }
             Op::Reduce { kind, axes, keep } => one(tensor_ops::reduce(&args[0], *kind, axes, *keep)),
-            Op::Argmax { axis, keep } => one(tensor_ops::argmax(&args[0], *axis, *keep)),
+            Op::Argmax { axis, keep, last } => one(tensor_ops::arg_extreme(&args[0], *axis, *keep, *last, true)),
+            Op::Argmin { axis, keep, last } => one(tensor_ops::arg_extreme(&args[0], *axis, *keep, *last, false)),
             Op::Project { conn, line, now_count, state_count } => {
                 let (now, rest) = args.split_at(*now_count);
                 let (states, reads) = rest.split_at(*state_count);

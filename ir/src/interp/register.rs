@@ -27,6 +27,8 @@ pub(crate) trait Register: Copy {
     fn read(t: &Tensor) -> Vec<Self>;
     /// As a scalar.
     fn scalar(self) -> Scalar;
+    /// The value of a scalar of this register type; zero for one of another.
+    fn held(s: Scalar) -> Self;
 }
 
 macro_rules! float_register {
@@ -57,6 +59,12 @@ macro_rules! float_register {
             }
             fn scalar(self) -> Scalar {
                 Scalar::$variant(self)
+            }
+            fn held(s: Scalar) -> Self {
+                match s {
+                    Scalar::$variant(x) => x,
+                    _ => Self::ZERO,
+                }
             }
         }
     };
@@ -90,6 +98,12 @@ macro_rules! int_register {
             }
             fn scalar(self) -> Scalar {
                 Scalar::$variant(self)
+            }
+            fn held(s: Scalar) -> Self {
+                match s {
+                    Scalar::$variant(x) => x,
+                    _ => Self::ZERO,
+                }
             }
         }
     };

@@ -2,8 +2,10 @@
 
 use super::data::strides;
 use super::register::{Register, store, with_register};
+use crate::graph::expand::{greatest, least};
 use crate::graph::{PoolKind, ReduceKind};
 use crate::tensor::Tensor;
+use crate::types::DType;
 
 /// Adds +0, which turns a final -0 into +0.
 fn finish<R: Register>(acc: R) -> R {
@@ -125,29 +127,34 @@ pub(super) fn conv(
     dilation: &[u64],
     groups: u64,
 ) -> Option<Tensor> {
-    let windows = Windows::new(&x.shape()[1..], w.shape()[2..].to_vec(), stride, pad, dilation)?;
-    let (cout, per_group) = (w.shape()[0], w.shape()[1]);
+    let (shape, kernel) = (x.shape(), w.shape()[2..].to_vec());
+    let (lead, shape) = shape.split_at(shape.len().checked_sub(kernel.len() + 1)?);
+    let windows = Windows::new(&shape[1..], kernel, stride, pad, dilation)?;
+    let (cin, cout, per_group) = (shape[0], w.shape()[0], w.shape()[1]);
     let group_out = cout / usize::try_from(groups).ok()?;
     let area: usize = windows.input.iter().product();
     let taps: usize = windows.size.iter().product();
     let positions: usize = windows.output.iter().product();
-    let shape = [&[cout], &windows.output[..]].concat();
+    let images: usize = lead.iter().product();
+    let shape = [lead, &[cout], &windows.output[..]].concat();
     let mut covered: Vec<(usize, usize)> = Vec::with_capacity(taps);
     with_register!(x.dtype(), R => {
         let (xs, ws, bs) = (R::read(x), R::read(w), bias.map(R::read));
-        let mut out = vec![R::ZERO; cout * positions];
+        let mut out = vec![R::ZERO; images * cout * positions];
         for at in 0..positions {
             covered.clear();
             windows.cover(at, |k, p| covered.push((k, p)));
-            for o in 0..cout {
-                let mut acc = bs.as_ref().map_or(R::ZERO, |b| b[o]);
-                for c in 0..per_group {
-                    let channel = o / group_out * per_group + c;
-                    for (k, p) in &covered {
-                        acc = R::mul_add(ws[(o * per_group + c) * taps + k], xs[channel * area + p], acc);
+            for image in 0..images {
+                for o in 0..cout {
+                    let mut acc = bs.as_ref().map_or(R::ZERO, |b| b[o]);
+                    for c in 0..per_group {
+                        let channel = image * cin + o / group_out * per_group + c;
+                        for (k, p) in &covered {
+                            acc = R::mul_add(ws[(o * per_group + c) * taps + k], xs[channel * area + p], acc);
+                        }
                     }
+                    out[(image * cout + o) * positions + at] = finish(acc);
                 }
-                out[o * positions + at] = finish(acc);
             }
         }
         store(x.dtype(), shape, &out)
@@ -160,31 +167,39 @@ fn extreme<R: Register>(a: R, b: R, largest: bool) -> R {
     if first || R::is_nan(a) { a } else { b }
 }
 
-pub(super) fn pool(x: &Tensor, kind: PoolKind, size: &[u64], stride: &[u64], pad: &[u64]) -> Option<Tensor> {
+pub(super) fn pool(
+    x: &Tensor,
+    kind: PoolKind,
+    size: &[u64],
+    stride: &[u64],
+    pad: &[u64],
+    dilation: &[u64],
+) -> Option<Tensor> {
     let size = size.iter().map(|s| usize::try_from(*s).ok()).collect::<Option<Vec<usize>>>()?;
-    let dilation = vec![1; size.len()];
-    let windows = Windows::new(&x.shape()[1..], size, stride, pad, &dilation)?;
-    let channels = x.shape()[0];
+    let (lead, input) = x.shape().split_at(x.shape().len().checked_sub(size.len())?);
+    let windows = Windows::new(input, size, stride, pad, dilation)?;
+    let planes: usize = lead.iter().product();
     let area: usize = windows.input.iter().product();
     let count: usize = windows.size.iter().try_fold(1usize, |n, s| n.checked_mul(*s))?;
     let positions: usize = windows.output.iter().product();
-    let shape = [&[channels], &windows.output[..]].concat();
+    let shape = [lead, &windows.output[..]].concat();
     with_register!(x.dtype(), R => {
         let xs = R::read(x);
-        let mut out = Vec::with_capacity(channels * positions);
-        for c in 0..channels {
+        let mut out = Vec::with_capacity(planes * positions);
+        for plane in 0..planes {
             for at in 0..positions {
-                let mut acc: Option<R> = None;
+                let mut acc = if kind == PoolKind::Max { R::held(least(x.dtype())) } else { R::ZERO };
+                let mut inside = 0;
                 windows.cover(at, |_, p| {
-                    let x = xs[c * area + p];
-                    acc = Some(match (kind, acc) {
-                        (PoolKind::Sum | PoolKind::Avg, acc) => R::add(acc.unwrap_or(R::ZERO), x),
-                        (PoolKind::Max, None) => x,
-                        (PoolKind::Max, Some(best)) => extreme(best, x, true),
-                    });
+                    let x = xs[plane * area + p];
+                    acc = if kind == PoolKind::Max { extreme(acc, x, true) } else { R::add(acc, x) };
+                    inside += 1;
                 });
-                let acc = acc.unwrap_or(R::ZERO);
-                out.push(if kind == PoolKind::Avg { R::div_count(acc, count) } else { acc });
+                out.push(match kind {
+                    PoolKind::Sum | PoolKind::Max => acc,
+                    PoolKind::Avg => R::div_count(acc, count),
+                    PoolKind::Mean => R::div_count(acc, inside),
+                });
             }
         }
         store(x.dtype(), shape, &out)
@@ -220,24 +235,29 @@ pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize], keep: bool) -
     let reduced: Vec<bool> = (0..x.shape().len()).map(|a| axes.contains(&a)).collect();
     let (kept, inner) = split(x.shape(), &reduced);
     let shape = reduced_shape(x.shape(), &reduced, keep);
+    if x.dtype() == DType::Bool {
+        // `max` is "any", `min` is "all".
+        let any = kind == ReduceKind::Max;
+        let hit = |at: &usize| inner.iter().any(|by| (x.bytes()[at + by] != 0) == any);
+        let out: Vec<bool> = kept.iter().map(|at| hit(at) == any).collect();
+        return Tensor::from_bools(shape, &out);
+    }
     with_register!(x.dtype(), R => {
         let xs = R::read(x);
-        let out: Option<Vec<R>> = kept
+        let out: Vec<R> = kept
             .iter()
             .map(|at| {
-                let mut elements = inner.iter().map(|by| xs[at + by]);
-                Some(match kind {
+                let elements = inner.iter().map(|by| xs[at + by]);
+                match kind {
                     ReduceKind::Sum => lanes(elements, R::ZERO, R::add),
                     ReduceKind::Mean => R::div_count(lanes(elements, R::ZERO, R::add), inner.len()),
                     ReduceKind::Prod => lanes(elements, R::ONE, R::mul),
-                    ReduceKind::Max | ReduceKind::Min => {
-                        let first = elements.next()?;
-                        elements.fold(first, |a, b| extreme(a, b, kind == ReduceKind::Max))
-                    }
-                })
+                    ReduceKind::Max => elements.fold(R::held(least(x.dtype())), |a, b| extreme(a, b, true)),
+                    ReduceKind::Min => elements.fold(R::held(greatest(x.dtype())), |a, b| extreme(a, b, false)),
+                }
             })
             .collect();
-        store(x.dtype(), shape, &out?)
+        store(x.dtype(), shape, &out)
     })?
 }
 
@@ -255,7 +275,8 @@ fn lanes<R: Register>(elements: impl Iterator<Item = R>, start: R, combine: fn(R
     p[0]
 }
 
-pub(super) fn argmax(x: &Tensor, axis: usize, keep: bool) -> Option<Tensor> {
+/// The index of the largest or smallest element; a NaN goes before every number.
+pub(super) fn arg_extreme(x: &Tensor, axis: usize, keep: bool, last: bool, largest: bool) -> Option<Tensor> {
     let reduced: Vec<bool> = (0..x.shape().len()).map(|a| a == axis).collect();
     let (kept, inner) = split(x.shape(), &reduced);
     let out: Vec<i64> = with_register!(x.dtype(), R => {
@@ -265,7 +286,10 @@ pub(super) fn argmax(x: &Tensor, axis: usize, keep: bool) -> Option<Tensor> {
                 let mut best = 0usize;
                 for (k, by) in inner.iter().enumerate() {
                     let (a, b) = (xs[at + inner[best]], xs[at + by]);
-                    if !R::is_nan(a) && (R::is_nan(b) || R::less(a, b)) {
+                    let before = |a: R, b: R| {
+                        !R::is_nan(a) && (R::is_nan(b) || if largest { R::less(a, b) } else { R::less(b, a) })
+                    };
+                    if before(a, b) || last && !before(b, a) {
                         best = k;
                     }
                 }

@@ -182,9 +182,9 @@ fn convolutions_and_pools_skip_padding() {
         Ok(vec![
             b.conv(x[0], x[1], None, vec![1], vec![1, 0], vec![1], 1)?,
             b.conv(x[0], x[1], None, vec![1], vec![0, 0], vec![2], 1)?,
-            b.pool(x[0], PoolKind::Avg, vec![2], vec![2], vec![1, 0])?,
-            b.pool(x[0], PoolKind::Max, vec![2], vec![2], vec![1, 0])?,
-            b.pool(x[0], PoolKind::Sum, vec![3], vec![1], vec![0, 0])?,
+            b.pool(x[0], PoolKind::Avg, vec![2], vec![2], vec![1, 0], vec![1])?,
+            b.pool(x[0], PoolKind::Max, vec![2], vec![2], vec![1, 0], vec![1])?,
+            b.pool(x[0], PoolKind::Sum, vec![3], vec![1], vec![0, 0], vec![1])?,
         ])
     });
     assert_eq!(out[0], f32s(&[2, 3], &[10.0, 21.0, 32.0, 0.5, 0.0, -0.5]));
@@ -192,6 +192,66 @@ fn convolutions_and_pools_skip_padding() {
     assert_eq!(out[2], f32s(&[1, 2], &[0.5, 2.5]));
     assert_eq!(out[3], f32s(&[1, 2], &[1.0, 3.0]));
     assert_eq!(out[4], f32s(&[1, 1], &[6.0]));
+}
+
+#[test]
+fn a_kernel_reaches_beyond_an_input_without_weighing_it() {
+    // Padding is no link of the chain: an infinite weight beside it gives no NaN.
+    let x = f32s(&[1, 2], &[1.0, 2.0]);
+    let w = f32s(&[1, 1, 3], &[f32::INFINITY, 1.0, f32::NEG_INFINITY]);
+    let out = run(&[x, w, f32s(&[1], &[-0.0])], |b, x| {
+        Ok(vec![
+            b.conv(x[0], x[1], None, vec![2], vec![1, 1], vec![1], 1)?,
+            // Windows that lie wholly in the padding give the bias, and +0 for -0.
+            b.conv(x[0], x[1], Some(x[2]), vec![4], vec![3, 4], vec![1], 1)?,
+        ])
+    });
+    assert_eq!(out[0], f32s(&[1, 1], &[f32::NEG_INFINITY]));
+    assert_eq!(out[1].as_slice::<f32>()[0].to_bits(), 0);
+    assert_eq!(out[1].as_slice::<f32>()[1].to_bits(), f32::INFINITY.to_bits());
+}
+
+#[test]
+fn leading_extents_are_images_of_their_own() {
+    let x = i64s(&[2, 1, 2, 1, 2], &[1, 2, 3, 4, 5, 6, 7, 8]);
+    // Channels [2], space [1, 2]: a 1 x 2 kernel.
+    let w = i64s(&[1, 2, 1, 2], &[1, 10, 100, 1000]);
+    let out = run(&[x, w], |b, x| {
+        Ok(vec![
+            b.conv(x[0], x[1], None, vec![1, 1], vec![0; 4], vec![1, 1], 1)?,
+            b.pool(x[0], PoolKind::Sum, vec![2, 1, 2], vec![1; 3], vec![0; 6], vec![1; 3])?,
+            b.pool(x[0], PoolKind::Max, vec![1], vec![1], vec![0, 1], vec![1])?,
+        ])
+    });
+    assert_eq!(out[0], i64s(&[2, 1, 1, 1, 1], &[4321, 8765]));
+    assert_eq!(out[1], i64s(&[2, 1, 1, 1, 1], &[10, 26]));
+    let least = i64::MIN;
+    assert_eq!(out[2], i64s(&[2, 1, 2, 1, 3], &[1, 2, least, 3, 4, least, 5, 6, least, 7, 8, least]));
+}
+
+#[test]
+fn pools_dilate_and_count() {
+    let x = f32s(&[4], &[1.0, 2.0, 4.0, 8.0]);
+    let out = run(&[x], |b, x| {
+        let pad = vec![2, 1];
+        Ok(vec![
+            b.pool(x[0], PoolKind::Sum, vec![2], vec![2], pad.clone(), vec![2])?,
+            b.pool(x[0], PoolKind::Avg, vec![2], vec![2], pad.clone(), vec![2])?,
+            b.pool(x[0], PoolKind::Mean, vec![2], vec![2], pad.clone(), vec![2])?,
+            b.pool(x[0], PoolKind::Max, vec![2], vec![2], pad.clone(), vec![2])?,
+            // Positions -2, 1 and 4: two windows lie wholly in the padding.
+            b.pool(x[0], PoolKind::Mean, vec![1], vec![3], pad.clone(), vec![1])?,
+            b.pool(x[0], PoolKind::Max, vec![1], vec![3], pad, vec![1])?,
+        ])
+    });
+    // Windows cover positions (-2, 0), (0, 2), (2, 4).
+    assert_eq!(out[0], f32s(&[3], &[1.0, 5.0, 4.0]));
+    assert_eq!(out[1], f32s(&[3], &[0.5, 2.5, 2.0]));
+    assert_eq!(out[2], f32s(&[3], &[1.0, 2.5, 4.0]));
+    assert_eq!(out[3], f32s(&[3], &[1.0, 4.0, 4.0]));
+    let means = out[4].as_slice::<f32>();
+    assert!(means[0].is_nan() && means[1] == 2.0 && means[2].is_nan());
+    assert_eq!(out[5], f32s(&[3], &[f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY]));
 }
 
 #[test]
@@ -232,9 +292,73 @@ fn sums_go_to_sixteen_lanes_and_a_tree() {
 #[test]
 fn the_first_largest_or_nan_is_found() {
     let out = run(&[f32s(&[3, 3], &[1.0, 3.0, 3.0, f32::NAN, 9.0, f32::NAN, -1.0, -2.0, -0.5])], |b, x| {
-        Ok(vec![b.argmax(x[0], 1, false)?])
+        Ok(vec![b.argmax(x[0], 1, false, false)?])
     });
     assert_eq!(out[0], i64s(&[3], &[1, 0, 2]));
+}
+
+#[test]
+fn smallest_and_last_are_found_as_well() {
+    let x = f32s(&[3, 3], &[1.0, 3.0, 3.0, f32::NAN, 9.0, f32::NAN, -1.0, -2.0, -2.0]);
+    let out = run(&[x, i64s(&[3], &[i64::MIN, 5, i64::MIN])], |b, x| {
+        Ok(vec![
+            b.argmax(x[0], 1, false, true)?,
+            b.argmin(x[0], 1, true, false)?,
+            b.argmin(x[0], 1, false, true)?,
+            b.argmin(x[1], 0, false, false)?,
+            b.argmin(x[1], 0, true, true)?,
+        ])
+    });
+    assert_eq!(out[0], i64s(&[3], &[2, 2, 0]));
+    assert_eq!(out[1], i64s(&[3, 1], &[0, 0, 1]));
+    assert_eq!(out[2], i64s(&[3], &[0, 2, 2]));
+    assert_eq!((&out[3], &out[4]), (&i64s(&[], &[0]), &i64s(&[1], &[2])));
+}
+
+#[test]
+fn reductions_of_nothing_and_of_truth_values() {
+    let none = f32s(&[2, 0], &[]);
+    let truth = bools(&[2, 2], &[0, 1, 1, 1]);
+    let small = Tensor::from_vec(vec![0], Vec::<i8>::new()).expect("count");
+    let out = run(&[none, truth, small], |b, x| {
+        let none = b.slice(x[1], vec![0, 0], vec![2, 0], vec![1, 1])?;
+        Ok(vec![
+            b.reduce(x[0], ReduceKind::Sum, vec![1], false)?,
+            b.reduce(x[0], ReduceKind::Prod, vec![1], false)?,
+            b.reduce(x[0], ReduceKind::Max, vec![1], true)?,
+            b.reduce(x[0], ReduceKind::Min, vec![0, 1], false)?,
+            b.reduce(x[0], ReduceKind::Mean, vec![0, 1], false)?,
+            b.reduce(x[2], ReduceKind::Max, vec![0], false)?,
+            b.reduce(x[2], ReduceKind::Min, vec![0], false)?,
+            b.reduce(x[1], ReduceKind::Max, vec![0], false)?,
+            b.reduce(x[1], ReduceKind::Min, vec![1], true)?,
+            b.reduce(none, ReduceKind::Max, vec![1], false)?,
+            b.reduce(none, ReduceKind::Min, vec![1], false)?,
+        ])
+    });
+    let i8s = |x: i8| Tensor::from_vec(vec![], vec![x]).expect("count");
+    let inf = f32::INFINITY;
+    assert_eq!(out[..2], [f32s(&[2], &[0.0; 2]), f32s(&[2], &[1.0; 2])]);
+    assert_eq!(out[2..4], [f32s(&[2, 1], &[-inf; 2]), f32s(&[], &[inf])]);
+    assert!(out[4].as_slice::<f32>()[0].is_nan());
+    assert_eq!(out[5..7], [i8s(i8::MIN), i8s(i8::MAX)]);
+    assert_eq!(out[7..9], [bools(&[2], &[1, 1]), bools(&[2, 1], &[0, 1])]);
+    assert_eq!(out[9..], [bools(&[2], &[0, 0]), bools(&[2], &[1, 1])]);
+}
+
+#[test]
+fn padding_stands_around_and_between() {
+    let x = i64s(&[2, 2], &[1, 2, 3, 4]);
+    let out = run(&[x, i64s(&[], &[7]), i64s(&[0], &[])], |b, x| {
+        Ok(vec![
+            b.pad(x[0], x[1], vec![1, 0], vec![0, 2], vec![0, 1])?,
+            b.pad(x[2], x[1], vec![1], vec![2], vec![u64::MAX])?,
+            b.pad(x[1], x[1], vec![], vec![], vec![])?,
+        ])
+    });
+    assert_eq!(out[0], i64s(&[3, 5], &[7, 7, 7, 7, 7, 1, 7, 2, 7, 7, 3, 7, 4, 7, 7]));
+    assert_eq!(out[1], i64s(&[3], &[7, 7, 7]));
+    assert_eq!(out[2], i64s(&[], &[7]));
 }
 
 /// A region with scalar or tensor parameters.

@@ -102,7 +102,7 @@ impl<'a> Elab<'a> {
                 let axis = self.axis_or_last(a, &x, env)?;
                 let mut shape = x.shape.clone();
                 shape.remove(axis);
-                let id = self.node(span, |g| g.argmax(x.id, axis, false))?;
+                let id = self.node(span, |g| g.argmax(x.id, axis, false, false))?;
                 self.rt(id, Elem::Int, shape)
             }
             "flatten" => {

@@ -566,7 +566,7 @@ impl<'a> Elab<'a> {
             shape.push(out);
         }
         let pads = vec![pad[0], pad[1], pad[0], pad[1]];
-        let id = self.node(a.span, |g| g.pool(x.id, kind, size.to_vec(), stride.to_vec(), pads))?;
+        let id = self.node(a.span, |g| g.pool(x.id, kind, size.to_vec(), stride.to_vec(), pads, vec![1; 2]))?;
         Some(self.rt(id, x.elem, shape))
     }
 

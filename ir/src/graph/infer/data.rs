@@ -158,6 +158,28 @@ impl Cx<'_> {
         one(TensorType { dtype: x.dtype, shape })
     }
 
+    pub(super) fn pad(&self, low: &[u64], high: &[u64], interior: &[u64]) -> Types {
+        let x = self.ty(0);
+        self.expect_scalar(1, x.dtype)?;
+        for (name, list) in [("low", low), ("high", high), ("interior", interior)] {
+            if list.len() != x.rank() {
+                return Err(format!(
+                    "`{name}` has {} entries, but {} has {} dimensions",
+                    list.len(),
+                    self.operand(0),
+                    x.rank()
+                ));
+            }
+        }
+        let mut shape = Vec::with_capacity(x.rank());
+        for (axis, n) in self.extents(0)?.into_iter().enumerate() {
+            let between = n.saturating_sub(1).checked_mul(interior[axis]);
+            let sum = between.and_then(|k| k.checked_add(n)?.checked_add(low[axis])?.checked_add(high[axis]));
+            shape.push(sum.ok_or_else(|| format!("the padding of axis {axis} is too large"))?);
+        }
+        one(TensorType::new(x.dtype, shape))
+    }
+
     pub(super) fn expect_scalar(&self, k: usize, dtype: DType) -> Result<(), String> {
         self.expect_dtype(k, dtype)?;
         match self.ty(k).rank() {

@@ -112,6 +112,7 @@ impl<'a> Cx<'a> {
             Op::Slice { start, stop, step } => self.slice(start, stop, step),
             Op::Concat { axis } => self.concat(*axis),
             Op::Gather { axis } => self.gather(*axis),
+            Op::Pad { low, high, interior } => self.pad(low, high, interior),
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Rem | Op::Min | Op::Max => self.same(Kind::Number),
             Op::Pow | Op::Fma => self.same(Kind::Float),
             Op::Neg | Op::Abs => self.same(Kind::Number),
@@ -133,9 +134,10 @@ impl<'a> Cx<'a> {
             Op::Linear => self.linear(),
             Op::Matmul => self.matmul(),
             Op::Conv { stride, pad, dilation, groups } => self.conv(stride, pad, dilation, *groups),
-            Op::Pool { kind, size, stride, pad } => self.pool(*kind, size, stride, pad),
+            Op::Pool { kind, size, stride, pad, dilation } => self.pool(*kind, size, stride, pad, dilation),
             Op::Reduce { kind, axes, keep } => self.reduce(*kind, axes, *keep),
-            Op::Argmax { axis, keep } => self.argmax(*axis, *keep),
+            Op::Argmax { axis, keep, last: _ } => self.arg_extreme("largest", *axis, *keep),
+            Op::Argmin { axis, keep, last: _ } => self.arg_extreme("smallest", *axis, *keep),
             Op::Project { conn, line, now_count, state_count } => self.project(*conn, *line, *now_count, *state_count),
             Op::PlasticPre { conn, line, now_count, state_count, synapse_count } => {
                 self.plastic_pre(*conn, *line, *now_count, *state_count, *synapse_count)

@@ -117,11 +117,13 @@ impl Cx<'_> {
 
     pub(super) fn conv(&self, stride: &[u64], pad: &[u64], dilation: &[u64], groups: u64) -> Types {
         let dtype = self.expect_one_number()?;
-        self.expect_rank(0, 2, usize::MAX)?;
+        self.expect_rank(1, 3, usize::MAX)?;
+        let n = self.ty(1).rank() - 2;
+        self.expect_rank(0, n + 1, usize::MAX)?;
         let (x, w) = (self.extents(0)?, self.extents(1)?);
-        self.expect_rank(1, x.len() + 1, x.len() + 1)?;
         self.expect_bias(1)?;
-        let n = x.len() - 1;
+        // Leading extents, then channels and space.
+        let (lead, x) = x.split_at(x.len() - n - 1);
         self.expect_list("stride", stride, n, 1)?;
         self.expect_list("pad", pad, 2 * n, 0)?;
         self.expect_list("dilation", dilation, n, 1)?;
@@ -140,48 +142,57 @@ impl Cx<'_> {
                 x[0]
             ));
         }
-        let mut shape = vec![w[0]];
+        let mut shape = [lead, &w[..1]].concat();
         for a in 0..n {
             let size = w[a + 2];
             if size == 0 {
                 return Err(format!("axis {} of {} has extent 0, expected at least 1", a + 2, self.operand(1)));
             }
-            let window = (size - 1).checked_mul(dilation[a]).and_then(|s| s.checked_add(1));
-            let window = window.ok_or_else(|| format!("the dilation of spatial axis {a} is too large"))?;
+            let window = span(a, size, dilation[a])?;
             shape.push(self.windows(a, x[a + 1], window, (pad[a], pad[n + a]), stride[a])?);
         }
         one(TensorType::new(dtype, shape))
     }
 
-    pub(super) fn pool(&self, kind: PoolKind, size: &[u64], stride: &[u64], pad: &[u64]) -> Types {
-        self.expect_kind(0, if kind == PoolKind::Avg { Kind::Float } else { Kind::Number })?;
-        self.expect_rank(0, 2, usize::MAX)?;
+    pub(super) fn pool(&self, kind: PoolKind, size: &[u64], stride: &[u64], pad: &[u64], dilation: &[u64]) -> Types {
+        self.expect_kind(
+            0,
+            match kind {
+                PoolKind::Avg | PoolKind::Mean => Kind::Float,
+                PoolKind::Sum | PoolKind::Max => Kind::Number,
+            },
+        )?;
+        let n = size.len();
+        if n == 0 {
+            return Err("`size` has no entries, expected one for each spatial axis".to_string());
+        }
+        self.expect_rank(0, n, usize::MAX)?;
         let x = self.extents(0)?;
-        let n = x.len() - 1;
+        let (lead, x) = x.split_at(x.len() - n);
         self.expect_list("size", size, n, 1)?;
         self.expect_list("stride", stride, n, 1)?;
         self.expect_list("pad", pad, 2 * n, 0)?;
-        let mut shape = vec![x[0]];
+        self.expect_list("dilation", dilation, n, 1)?;
+        let mut shape = lead.to_vec();
         for a in 0..n {
-            // With less padding than the window is wide, every window covers at least one element.
-            if pad[a] >= size[a] || pad[n + a] >= size[a] {
-                return Err(format!(
-                    "the padding {} and {} of spatial axis {a} must be less than the window of {}",
-                    pad[a],
-                    pad[n + a],
-                    size[a]
-                ));
-            }
-            if x[a + 1] == 0 {
-                return Err(format!("axis {} of {} has extent 0: there is nothing to pool", a + 1, self.operand(0)));
-            }
-            shape.push(self.windows(a, x[a + 1], size[a], (pad[a], pad[n + a]), stride[a])?);
+            let window = span(a, size[a], dilation[a])?;
+            shape.push(self.windows(a, x[a], window, (pad[a], pad[n + a]), stride[a])?);
+        }
+        if size.iter().try_fold(1u64, |n, s| n.checked_mul(*s)).is_none_or(|n| n > 1 << 53) {
+            return Err(format!("a window of {size:?} has too many elements"));
         }
         one(TensorType::new(self.ty(0).dtype, shape))
     }
 
     pub(super) fn reduce(&self, kind: ReduceKind, axes: &[usize], keep: bool) -> Types {
-        self.expect_kind(0, if kind == ReduceKind::Mean { Kind::Float } else { Kind::Number })?;
+        self.expect_kind(
+            0,
+            match kind {
+                ReduceKind::Mean => Kind::Float,
+                ReduceKind::Sum | ReduceKind::Prod => Kind::Number,
+                ReduceKind::Max | ReduceKind::Min => Kind::Any,
+            },
+        )?;
         let x = self.ty(0);
         let mut reduced = vec![false; x.rank()];
         for axis in axes {
@@ -189,27 +200,26 @@ impl Cx<'_> {
             if std::mem::replace(&mut reduced[*axis], true) {
                 return Err(format!("axis {axis} is listed twice"));
             }
-            if matches!(kind, ReduceKind::Max | ReduceKind::Min) && x.shape[*axis] == Dim::Const(0) {
-                return Err(format!(
-                    "axis {axis} of {} has extent 0: there is no {} of nothing",
-                    self.operand(0),
-                    kind.name()
-                ));
-            }
         }
         one(TensorType { dtype: x.dtype, shape: reduced_shape(&x.shape, &reduced, keep) })
     }
 
-    pub(super) fn argmax(&self, axis: usize, keep: bool) -> Types {
+    pub(super) fn arg_extreme(&self, what: &str, axis: usize, keep: bool) -> Types {
         self.expect_kind(0, Kind::Number)?;
         self.expect_axis(0, axis)?;
         let x = self.ty(0);
         if x.shape[axis] == Dim::Const(0) {
-            return Err(format!("axis {axis} of {} has extent 0: there is no largest of nothing", self.operand(0)));
+            return Err(format!("axis {axis} of {} has extent 0: there is no {what} of nothing", self.operand(0)));
         }
         let reduced: Vec<bool> = (0..x.rank()).map(|a| a == axis).collect();
         one(TensorType { dtype: DType::I64, shape: reduced_shape(&x.shape, &reduced, keep) })
     }
+}
+
+/// Elements from the first to the last that a window covers along a spatial axis.
+fn span(axis: usize, size: u64, dilation: u64) -> Result<u64, String> {
+    let span = (size - 1).checked_mul(dilation).and_then(|s| s.checked_add(1));
+    span.ok_or_else(|| format!("the dilation of spatial axis {axis} is too large"))
 }
 
 fn reduced_shape(shape: &[Dim], reduced: &[bool], keep: bool) -> Vec<Dim> {

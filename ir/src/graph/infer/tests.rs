@@ -42,6 +42,16 @@ fn element_wise_operands() {
 }
 
 #[test]
+fn nothing_has_no_extremes() {
+    let mut m = Module::default();
+    let none = m.graph.add_param(TensorType::new(DType::F32, [2, 0]), "none");
+    let e = m.builder().argmin(none, 1, false, false).expect_err("does not fit");
+    expect!["`argmin`: axis 1 of operand `x` (`none`) has extent 0: there is no smallest of nothing"]
+        .assert_eq(&e.to_string());
+    m.builder().argmin(none, 0, false, false).expect("there are no rows to look at");
+}
+
+#[test]
 fn data_movement() {
     refused(
         |g, v| g.broadcast(v[0], vec![2, 2]),
@@ -70,6 +80,22 @@ fn data_movement() {
     refused(
         |g, v| g.slice(v[1], vec![0], vec![3], vec![0]),
         expect!["`slice`: the step along axis 0 is 0, expected at least 1"],
+    );
+    refused(
+        |g, v| g.pad(v[1], v[3], vec![1], vec![], vec![0]),
+        expect!["`pad`: `high` has 0 entries, but operand `x` (`b`) has 1 dimensions"],
+    );
+    refused(
+        |g, v| g.pad(v[1], v[1], vec![1], vec![1], vec![0]),
+        expect!["`pad`: operand `value` (`b`) has shape [3], expected a scalar"],
+    );
+    refused(
+        |g, v| g.pad(v[2], v[3], vec![1], vec![1], vec![0]),
+        expect!["`pad`: operand `value` (`s`) is f32, expected i64"],
+    );
+    refused(
+        |g, v| g.pad(v[1], v[3], vec![1], vec![u64::MAX], vec![0]),
+        expect!["`pad`: the padding of axis 0 is too large"],
     );
     refused(|g, _| g.concat(&[], 0), expect!["`concat`: has no operand, expected at least one"]);
     refused(
@@ -103,19 +129,27 @@ fn contractions_and_reductions() {
     );
     refused(
         |g, v| g.conv(v[0], v[0], None, vec![1], vec![0, 0], vec![1], 1),
-        expect!["`conv`: operand `w` (`a`) has 2 dimensions, expected 3"],
+        expect!["`conv`: operand `w` (`a`) has 2 dimensions, expected at least 3"],
     );
     refused(
-        |g, v| g.pool(v[0], PoolKind::Max, vec![2], vec![1], vec![2, 0]),
-        expect!["`pool`: the padding 2 and 0 of spatial axis 0 must be less than the window of 2"],
+        |g, v| g.pool(v[0], PoolKind::Sum, vec![3], vec![1], vec![0, 0], vec![2]),
+        expect!["`pool`: the window covers 5 elements along spatial axis 0, but the padded operand `x` (`a`) has 3"],
     );
     refused(
-        |g, v| g.pool(v[0], PoolKind::Sum, vec![4], vec![1], vec![0, 0]),
-        expect!["`pool`: the window covers 4 elements along spatial axis 0, but the padded operand `x` (`a`) has 3"],
-    );
-    refused(
-        |g, v| g.pool(v[0], PoolKind::Sum, vec![2], vec![0], vec![0, 0]),
+        |g, v| g.pool(v[0], PoolKind::Sum, vec![2], vec![0], vec![0, 0], vec![1]),
         expect!["`pool`: `stride` contains 0, expected at least 1"],
+    );
+    refused(
+        |g, v| g.pool(v[0], PoolKind::Sum, vec![], vec![], vec![], vec![]),
+        expect!["`pool`: `size` has no entries, expected one for each spatial axis"],
+    );
+    refused(
+        |g, v| g.pool(v[1], PoolKind::Max, vec![1, 1], vec![1, 1], vec![0; 4], vec![1, 1]),
+        expect!["`pool`: operand `x` (`b`) has 1 dimensions, expected at least 2"],
+    );
+    refused(
+        |g, v| g.pool(v[2], PoolKind::Mean, vec![1], vec![1], vec![0; 2], vec![1]),
+        expect!["`pool`: operand `x` (`i`) is i64, expected a float type"],
     );
     refused(|g, v| g.reduce(v[0], ReduceKind::Sum, vec![1, 1], false), expect!["`reduce`: axis 1 is listed twice"]);
     refused(
@@ -123,7 +157,15 @@ fn contractions_and_reductions() {
         expect!["`reduce`: operand `x` (`i`) is i64, expected a float type"],
     );
     refused(
-        |g, v| g.argmax(v[3], 0, false),
+        |g, v| g.reduce(v[4], ReduceKind::Sum, vec![0], false),
+        expect!["`reduce`: operand `x` (`c`) is bool, expected a float or integer type"],
+    );
+    refused(
+        |g, v| g.argmin(v[4], 0, false, false),
+        expect!["`argmin`: operand `x` (`c`) is bool, expected a float or integer type"],
+    );
+    refused(
+        |g, v| g.argmax(v[3], 0, false, false),
         expect!["`argmax`: axis 0 is out of range: operand `x` (`s`) has 0 dimensions"],
     );
 }

@@ -210,14 +210,16 @@ impl Gen {
         let shape = ty.extents().unwrap_or_default();
         let rank = shape.len();
         let axis = self.c.below(rank);
-        match self.c.below(6) {
+        match self.c.below(7) {
             0 => {
                 let mut to: Vec<u64> =
                     shape.iter().map(|n| if *n == 1 && self.c.once_in(2) { 4 } else { *n }).collect();
                 if self.c.once_in(2) && rank < 4 {
                     to.insert(0, 1 + self.c.below(3) as u64);
                 }
-                self.b().broadcast(x, to)?;
+                if to.iter().product::<u64>() <= MAX_ELEMENTS {
+                    self.b().broadcast(x, to)?;
+                }
             }
             1 => {
                 let n: u64 = shape.iter().product();
@@ -243,6 +245,16 @@ impl Gen {
                 let y = self.of_type(&ty)?;
                 let n = 1 + self.c.below(3);
                 self.b().concat(&[x, y, x][..n], axis)?;
+            }
+            5 => {
+                let mut list = |below: usize| -> Vec<u64> { (0..rank).map(|_| self.c.below(below) as u64).collect() };
+                let (low, high, interior) = (list(3), list(3), list(3));
+                let grown = (0..rank).map(|a| shape[a] * (1 + interior[a]) + low[a] + high[a]);
+                if grown.product::<u64>() > MAX_ELEMENTS {
+                    return Ok(());
+                }
+                let value = self.of_type(&TensorType::scalar(ty.dtype))?;
+                self.b().pad(x, value, low, high, interior)?;
             }
             _ => {
                 let dtype = [DType::I64, DType::I32, DType::U8, DType::I8][self.c.below(4)];
@@ -308,26 +320,54 @@ impl Gen {
     }
 
     fn conv_or_pool(&mut self) -> Result<(), OpError> {
-        let fits = |t: &TensorType| t.dtype != DType::Bool && (2..4).contains(&t.rank());
-        let Some(x) = self.find(fits) else { return Ok(()) };
+        let fits = |t: &TensorType| {
+            t.dtype != DType::Bool && (1..6).contains(&t.rank()) && t.elements().is_some_and(|n| n <= 300)
+        };
+        let Some(mut x) = self.find(fits) else { return Ok(()) };
+        if self.ty(x).rank() < 4 && self.c.once_in(2) {
+            // More axes than values commonly have: images, channels, up to three spatial axes.
+            let shape = self.ty(x).extents().unwrap_or_default();
+            let n: u64 = shape.iter().product();
+            let to = [vec![1, 1, 1, n], vec![n, 1, 1], vec![1, 1, n], vec![2, 1, n / 2], vec![1, 2, 2, n / 4, 1]];
+            let to = to[self.c.below(to.len())].clone();
+            x = if to.iter().product::<u64>() == n { self.b().reshape(x, to)? } else { x };
+        }
         let ty = self.ty(x);
         let shape = ty.extents().unwrap_or_default();
-        let spatial = shape.len() - 1;
+        let is_pool = self.c.once_in(2);
+        let lead = self.c.below(2).min(shape.len().saturating_sub(if is_pool { 1 } else { 2 }));
+        let spatial = (shape.len() - lead).saturating_sub(usize::from(!is_pool));
+        if spatial == 0 {
+            return Ok(());
+        }
+        let channels = shape[lead];
         let mut list = |least: usize, below: usize, n: usize| -> Vec<u64> {
             (0..n).map(|_| (least + self.c.below(below)) as u64).collect()
         };
         let (size, stride) = (list(1, 3, spatial), list(1, 3, spatial));
-        let (pad, dilation) = (list(0, 2, 2 * spatial), list(1, 2, spatial));
-        if self.c.once_in(2) {
+        let (pad, dilation) = (list(0, 3, 2 * spatial), list(1, 2, spatial));
+        let grown: u64 = (0..spatial)
+            .map(|a| (shape[shape.len() - spatial + a] + pad[a] + pad[spatial + a]) / stride[a] + 1)
+            .product();
+        let planes: u64 = shape[..shape.len() - spatial].iter().product();
+        if is_pool {
+            if planes * grown > MAX_ELEMENTS {
+                return Ok(());
+            }
             let kind = PoolKind::ALL[self.c.below(PoolKind::ALL.len())];
-            return self.b().pool(x, kind, size, stride, pad).map(|_| ());
+            return self.b().pool(x, kind, size, stride, pad, dilation).map(|_| ());
         }
-        let groups = if self.c.once_in(3) { shape[0].max(1) } else { 1 };
-        let cout = groups * (1 + self.c.below(3) as u64);
-        if cout > 40 {
+        let groups = if self.c.once_in(3) { channels.max(1) } else { 1 };
+        let cout = groups * [1, 2, 3, 5, 8, 11][self.c.below(6)];
+        if cout > 40 || shape[..lead].iter().product::<u64>() * cout * grown > MAX_ELEMENTS {
             return Ok(());
         }
-        let w = self.constant(&TensorType::new(ty.dtype, [vec![cout, shape[0] / groups], size].concat()))?;
+        // Weights are known, or come from anywhere.
+        let w = TensorType::new(ty.dtype, [vec![cout, channels / groups], size].concat());
+        if w.elements().is_none_or(|n| n > MAX_ELEMENTS) {
+            return Ok(());
+        }
+        let w = if self.c.once_in(4) { self.of_type(&w)? } else { self.constant(&w)? };
         let bias = match self.c.once_in(2) {
             true => Some(self.of_type(&TensorType::new(ty.dtype, [cout]))?),
             false => None,
@@ -336,15 +376,19 @@ impl Gen {
     }
 
     fn reduction(&mut self) -> Result<(), OpError> {
-        let Some(x) = self.find(|t| t.dtype != DType::Bool && t.rank() > 0) else { return Ok(()) };
-        let rank = self.ty(x).rank();
+        let Some(x) = self.find(|t| t.rank() > 0) else { return Ok(()) };
+        let (rank, dtype) = (self.ty(x).rank(), self.ty(x).dtype);
         let keep = self.c.once_in(2);
         if self.c.once_in(4) {
-            let axis = self.c.below(rank);
-            return self.b().argmax(x, axis, keep).map(|_| ());
+            let (axis, last) = (self.c.below(rank), self.c.once_in(2));
+            let smallest = self.c.once_in(2);
+            let b = &mut self.b();
+            return if smallest { b.argmin(x, axis, keep, last) } else { b.argmax(x, axis, keep, last) }.map(|_| ());
         }
         let axes: Vec<usize> = (0..rank).filter(|_| !self.c.once_in(3)).collect();
-        let kind = ReduceKind::ALL[self.c.below(ReduceKind::ALL.len())];
+        let kinds: &[ReduceKind] =
+            if dtype == DType::Bool { &[ReduceKind::Max, ReduceKind::Min] } else { ReduceKind::ALL };
+        let kind = kinds[self.c.below(kinds.len())];
         self.b().reduce(x, kind, axes, keep).map(|_| ())
     }
 
@@ -625,6 +669,10 @@ impl Gen {
             let every = 1 + self.c.below(3) as u64;
             self.m.probes.push(Probe { name: "p".into(), value, every });
         }
-        debug_assert!(self.m.graph.values.iter().all(|v| v.ty.elements().is_some_and(|n| n <= MAX_ELEMENTS)));
+        let large = |n: &&crate::graph::Node| {
+            n.results.iter().any(|v| self.m.graph.ty(*v).elements().is_none_or(|n| n > MAX_ELEMENTS))
+        };
+        let large = self.m.graph.nodes.iter().find(large);
+        debug_assert!(large.is_none(), "{large:?}");
     }
 }
