@@ -1,23 +1,20 @@
-//! From a file to a model: reads the model's text and the files it names.
+//! From a file to a model: tells the kind of the file, reads it and what it names, and lowers it to the model graph.
 //!
-//! Paths in a model are relative to the folder of the model file (an imported file's imports: to its own folder); they
-//! may be absolute and may lead upwards, since the author of the model wrote them and the user chose to run it.
+//! Each kind of model has a room of its own below this one, with one function of the same form ([`Frontend`]).
+
+mod graph;
+mod nd;
 
 use crate::args::ModelArgs;
-use crate::cache::{Fingerprint, Summary};
+use crate::cache::Fingerprint;
 use crate::render::{Reporter, Sources};
 use crate::{Outcome, Stop};
-use nc_ir::diag::nearest;
-use nc_ir::graph::{Module, Probe, ValueId};
-use nc_ir::{Diagnostic, Tensor, TensorType};
-use nc_nd::sema::{Loader, Options, lower};
-use nc_nd::token::{Kind, MAX_SOURCE};
-use nc_runtime::arrays::{ArrayFile, Limits};
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
+use nc_ir::Diagnostic;
+use nc_ir::graph::Module;
+use nc_nd::token::MAX_SOURCE;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 /// Times of passes in the order they ran.
 pub type Times = Vec<(String, Duration)>;
@@ -31,6 +28,53 @@ pub struct Loaded {
     pub fingerprint: Fingerprint,
     /// Times of the passes so far.
     pub times: Times,
+}
+
+/// What a frontend makes of a file.
+#[derive(Default)]
+pub struct Lowered {
+    /// The module, unless there are errors.
+    pub module: Option<Module>,
+    /// As in [`Loaded`].
+    pub fingerprint: Fingerprint,
+    /// Times of the passes.
+    pub times: Times,
+    /// Errors, warnings and notes, in order.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads and lowers the file `args.model`, and records `probes`.
+pub type Frontend = fn(&ModelArgs, &[String], &mut Sources) -> Result<Lowered, Diagnostic>;
+
+/// The kinds of files that are models.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ModelKind {
+    /// The model language.
+    Nd,
+    /// The text form of a model graph.
+    Graph,
+}
+
+impl ModelKind {
+    /// Every kind with its extension and its frontend.
+    pub const TABLE: &[(ModelKind, &str, Frontend)] =
+        &[(ModelKind::Nd, "nd", nd::lower), (ModelKind::Graph, "graph", graph::lower)];
+
+    /// The kind of a file by its name. A name without an extension is taken for a `.nd` file.
+    ///
+    /// # Errors
+    /// E0802 for a file that is no model.
+    pub fn of(path: &Path) -> Result<ModelKind, Diagnostic> {
+        let Some(extension) = path.extension() else { return Ok(ModelKind::Nd) };
+        match ModelKind::TABLE.iter().find(|(_, e, _)| extension == *e) {
+            Some((kind, ..)) => Ok(*kind),
+            None => {
+                let known: Vec<String> = ModelKind::TABLE.iter().map(|(_, e, _)| format!(".{e}")).collect();
+                Err(Diagnostic::error_nowhere("E0802", format!("{} is not a model", path.display()))
+                    .with_hint(format!("models are {} files; arrays go in with --input", known.join(", "))))
+            }
+        }
+    }
 }
 
 /// Reads a text file of bounded size.
@@ -68,16 +112,7 @@ pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
 /// # Errors
 /// [`Stop`] if there is an error.
 pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Outcome<Loaded> {
-    let text = read_text(&args.model)?;
-    load_text(args, &text, probes, reporter)
-}
-
-/// As [`load`], with the text of the model file given.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_text(args: &ModelArgs, text: &str, probes: &[String], reporter: &mut Reporter) -> Outcome<Loaded> {
-    let (module, fingerprint, times, diagnostics) = lower_text(args, text, probes, &mut reporter.sources)?;
+    let Lowered { module, fingerprint, times, diagnostics } = lower(args, probes, &mut reporter.sources)?;
     for d in &diagnostics {
         reporter.report(d);
     }
@@ -90,193 +125,12 @@ pub fn load_text(args: &ModelArgs, text: &str, probes: &[String], reporter: &mut
     }
 }
 
-/// What [`lower_text`] gives: the module unless there are errors, its fingerprint, times, and all diagnostics.
-pub type LoweredText = (Option<Module>, Fingerprint, Times, Vec<Diagnostic>);
-
-/// Checks and lowers the text of a model file without reporting.
+/// Reads, checks and lowers a model of any kind without reporting.
 ///
 /// # Errors
-/// E0802 for a file that is no model.
-pub fn lower_text(
-    args: &ModelArgs,
-    text: &str,
-    probes: &[String],
-    sources: &mut Sources,
-) -> Result<LoweredText, Diagnostic> {
-    if args.model.extension().is_some_and(|e| e == "graph") {
-        return graph_text(args, text, probes, sources);
-    }
-    if args.model.extension().is_some_and(|e| e != "nd") {
-        return Err(Diagnostic::error_nowhere("E0802", format!("{} is not a .nd model", args.model.display()))
-            .with_hint("models are .nd files; arrays go in with --input"));
-    }
-    // Spans of the main file carry the number 0, whatever was read before.
-    sources.0.clear();
-    sources.add(args.model.display().to_string(), text);
-    let mut times = Times::new();
-    let start = Instant::now();
-    let parsed = nc_nd::parse(text, 0);
-    times.push(("parse".to_owned(), start.elapsed()));
-    if !parsed.is_ok() {
-        return Ok((None, [0; 32], times, parsed.diagnostics));
-    }
-    let mut files = Files::new(&args.model, sources, args.max_memory);
-    files.digest(text, &parsed);
-    let options =
-        Options { net: args.net.clone(), dims: args.dims.clone(), probes: probes.to_vec(), ..Options::default() };
-    let start = Instant::now();
-    let lowered = lower(&parsed.file, &mut files, &options);
-    times.push(("check and lower".to_owned(), start.elapsed()));
-    times.push(("  of that, reading arrays".to_owned(), files.reading));
-    let mut dims = args.dims.clone();
-    dims.sort();
-    let fingerprint = files.fingerprint(&dims, args.net.as_deref());
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.extend(lowered.diagnostics);
-    let failed = diagnostics.iter().any(Diagnostic::is_error);
-    Ok((lowered.module.filter(|_| !failed), fingerprint, times, diagnostics))
-}
-
-/// As [`lower_text`], for the text form of a graph.
-fn graph_text(
-    args: &ModelArgs,
-    text: &str,
-    probes: &[String],
-    sources: &mut Sources,
-) -> Result<LoweredText, Diagnostic> {
-    sources.0.clear();
-    sources.add(args.model.display().to_string(), text);
-    let start = Instant::now();
-    let mut module = nc_ir::graph::text::parse(text).map_err(|e| Diagnostic::error("E0804", e.span, e.message))?;
-    let mut dims = BTreeMap::new();
-    for (name, n) in &args.dims {
-        let n = u64::try_from(*n)
-            .map_err(|_| Diagnostic::error_nowhere("E0503", format!("the extent `{name}` cannot be {n}")))?;
-        dims.insert(name.clone(), n);
-    }
-    module.bind_dims(&dims)?;
-    for name in probes {
-        if module.probes.iter().any(|p| p.name == *name) {
-            continue;
-        }
-        let names = module.graph.values.iter().map(|v| v.name.as_str());
-        let Some(at) = names.clone().position(|n| n == name) else {
-            let d = Diagnostic::error_nowhere("E0805", format!("there is no value `{name}` to record"));
-            return Err(match nearest(name, names.filter(|n| !n.is_empty())) {
-                Some(n) => d.with_hint(format!("did you mean `{n}`?")),
-                None => d,
-            });
-        };
-        module.probes.push(Probe { name: name.clone(), value: ValueId(at as u32), every: 1 });
-    }
-    nc_ir::graph::verify::verify(&module)
-        .map_err(|e| Diagnostic::error_nowhere("E0501", format!("the module is not valid: {e}")))?;
-    let mut words = Summary::default();
-    words.bytes(text.as_bytes());
-    let _ = write!(words, "{dims:?}");
-    let times = vec![("parse".to_owned(), start.elapsed())];
-    Ok((Some(module), words.finish(), times, Vec::new()))
-}
-
-/// The files that a model names.
-struct Files<'a> {
-    sources: &'a mut Sources,
-    /// Folder of each source.
-    folders: Vec<PathBuf>,
-    /// Number of each source by its real path.
-    numbers: HashMap<PathBuf, u32>,
-    arrays: HashMap<PathBuf, ArrayFile>,
-    limits: Limits,
-    reading: Duration,
-    words: Summary,
-    /// Fingerprints of what was read, by file and array as written.
-    read: BTreeMap<(String, String), Fingerprint>,
-}
-
-impl<'a> Files<'a> {
-    fn new(model: &Path, sources: &'a mut Sources, max_memory: u64) -> Files<'a> {
-        let real = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_owned());
-        Files {
-            sources,
-            folders: vec![folder(model)],
-            numbers: HashMap::from([(real, 0)]),
-            arrays: HashMap::new(),
-            limits: Limits { max_bytes: max_memory, ..Limits::default() },
-            reading: Duration::ZERO,
-            words: Summary::default(),
-            read: BTreeMap::new(),
-        }
-    }
-
-    /// Takes the words of a source into the fingerprint.
-    fn digest(&mut self, text: &str, parsed: &nc_nd::Parsed) {
-        for token in parsed.tokens.iter().filter(|t| !matches!(t.kind, Kind::Newline | Kind::Comment | Kind::Doc)) {
-            self.words.bytes(text.get(token.start as usize..token.end as usize).unwrap_or_default().as_bytes());
-        }
-    }
-
-    fn fingerprint(self, dims: &[(String, i64)], net: Option<&str>) -> Fingerprint {
-        let mut s = self.words;
-        // A summary takes any text.
-        let _ = write!(s, "{dims:?} {net:?}");
-        for ((file, name), sum) in &self.read {
-            s.bytes(file.as_bytes());
-            s.bytes(name.as_bytes());
-            s.bytes(sum);
-        }
-        s.finish()
-    }
-
-    fn open(&mut self, file: &str) -> Result<&ArrayFile, Diagnostic> {
-        let path = self.folders[0].join(file);
-        if !self.arrays.contains_key(&path) {
-            let opened = ArrayFile::open(&path, self.limits)?;
-            self.arrays.insert(path.clone(), opened);
-        }
-        Ok(&self.arrays[&path])
-    }
-}
-
-/// The folder of a file; `.` for a bare name.
-fn folder(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(p) if p != Path::new("") => p.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-impl Loader for Files<'_> {
-    fn source(&mut self, path: &str, importing: u32) -> Result<(u32, String), Diagnostic> {
-        let base = self.folders.get(importing as usize).unwrap_or(&self.folders[0]);
-        let full = if base == Path::new(".") { PathBuf::from(path) } else { base.join(path) };
-        let text = read_text(&full)?;
-        let real = std::fs::canonicalize(&full).unwrap_or_else(|_| full.clone());
-        if let Some(number) = self.numbers.get(&real) {
-            return Ok((*number, text));
-        }
-        let number = self.sources.add(full.display().to_string(), &text);
-        self.numbers.insert(real, number);
-        self.folders.push(folder(&full));
-        let parsed = nc_nd::parse(&text, number);
-        self.digest(&text, &parsed);
-        Ok((number, text))
-    }
-
-    fn array(&mut self, file: &str, name: &str) -> Result<Tensor, Diagnostic> {
-        let start = Instant::now();
-        let read = self.open(file).and_then(|f| f.read(name));
-        self.reading += start.elapsed();
-        let tensor = read?;
-        let mut s = Summary::default();
-        let _ = write!(s, "{}", tensor.ty());
-        s.bytes(tensor.bytes());
-        self.read.insert((file.to_owned(), name.to_owned()), s.finish());
-        Ok(tensor)
-    }
-
-    fn list(&mut self, file: &str) -> Result<Vec<(String, TensorType)>, Diagnostic> {
-        let file = self.open(file)?;
-        let ty = |i: &nc_runtime::arrays::ArrayInfo| TensorType::new(i.dtype, i.shape.iter().map(|d| *d as u64));
-        Ok(file.arrays().iter().map(|i| (i.name.clone(), ty(i))).collect())
-    }
+/// E0802 for a file that is no model; E0800 and E0801 for one that cannot be read.
+pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Result<Lowered, Diagnostic> {
+    let kind = ModelKind::of(&args.model)?;
+    let frontend = ModelKind::TABLE.iter().find(|(k, ..)| *k == kind).map_or(nd::lower as Frontend, |(.., f)| *f);
+    frontend(args, probes, sources)
 }

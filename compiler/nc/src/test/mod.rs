@@ -7,7 +7,7 @@ mod spec;
 
 use crate::args::{ModelArgs, Target, TestArgs};
 use crate::cache::CodeCache;
-use crate::driver::{lower_text, read_text};
+use crate::driver::{self, Lowered, read_text};
 use crate::machine::face_of;
 use crate::render::{Reporter, Sources};
 use crate::{Errors, Outcome, Stop, print};
@@ -146,9 +146,8 @@ impl Runner<'_> {
             max_memory: self.args.max_memory,
         };
         let mut sources = Sources::default();
-        let lowered = read_text(&spec.model).and_then(|text| lower_text(&args, &text, &spec.probes, &mut sources));
-        let (module, mut diagnostics) = match lowered {
-            Ok((module, _, _, diagnostics)) => (module, diagnostics),
+        let (module, mut diagnostics) = match driver::lower(&args, &spec.probes, &mut sources) {
+            Ok(Lowered { module, diagnostics, .. }) => (module, diagnostics),
             Err(d) => (None, vec![d]),
         };
         if !spec.expect.is_empty() {
