@@ -63,7 +63,7 @@ pub enum Command {
 /// Which model, and with which parameters.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// The model, a .nd file
+    /// The model, a .nd or .onnx file
     pub model: PathBuf,
     /// Give a parameter of the net a value; may be repeated
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
@@ -74,6 +74,12 @@ pub struct ModelArgs {
     /// Most memory to take, in bytes or with K, M, G (powers of 1024)
     #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size)]
     pub max_memory: u64,
+    /// Keep the inputs that this .npz file has as constants of the model; for .onnx models whose shapes depend on values
+    #[arg(long, value_name = "FILE")]
+    pub bind: Option<PathBuf>,
+    /// The arrays the model will run on: they decide the extents that a model leaves open. Set by the command.
+    #[arg(skip)]
+    pub arrays: Option<PathBuf>,
 }
 
 /// Arguments of `nc check`.
@@ -124,7 +130,8 @@ pub struct RunArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]
+    /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]; of an .onnx
+    /// model in just the shapes that it has
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Where to write outputs and probes, as .npz

@@ -99,6 +99,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
          sample, as [T, ..].",
     ),
     (
+        "E0822",
+        "an input that is taken as a constant",
+        "The shape of a result depends on the value of this input. The value in the file given with --input was taken as a \
+         constant of the model; the code that was made is for this value alone.",
+    ),
+    (
         "E0830",
         "a plot of unknown format",
         "Plots are written as .svg (vector graphics) or .png (bitmap); the ending of the name chooses.",

@@ -4,6 +4,7 @@
 
 mod graph;
 mod nd;
+mod onnx;
 
 use crate::args::ModelArgs;
 use crate::cache::Fingerprint;
@@ -28,6 +29,21 @@ pub struct Loaded {
     pub fingerprint: Fingerprint,
     /// Times of the passes so far.
     pub times: Times,
+    /// What a run of the model is.
+    pub form: Form,
+}
+
+/// What a run of a model is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Form {
+    /// Any number of ticks: arrays have a leading axis of ticks.
+    #[default]
+    Ticks,
+    /// One tick: arrays have the shapes of inputs and outputs.
+    Once {
+        /// Inputs of the file that are constants of the module, whose arrays are no strays.
+        bound: Vec<String>,
+    },
 }
 
 /// What a frontend makes of a file.
@@ -41,6 +57,8 @@ pub struct Lowered {
     pub times: Times,
     /// Errors, warnings and notes, in order.
     pub diagnostics: Vec<Diagnostic>,
+    /// As in [`Loaded`].
+    pub form: Form,
 }
 
 /// Reads and lowers the file `args.model`, and records `probes`.
@@ -53,12 +71,17 @@ pub enum ModelKind {
     Nd,
     /// The text form of a model graph.
     Graph,
+    /// The exchange format of networks.
+    Onnx,
 }
 
 impl ModelKind {
     /// Every kind with its extension and its frontend.
-    pub const TABLE: &[(ModelKind, &str, Frontend)] =
-        &[(ModelKind::Nd, "nd", nd::lower), (ModelKind::Graph, "graph", graph::lower)];
+    pub const TABLE: &[(ModelKind, &str, Frontend)] = &[
+        (ModelKind::Nd, "nd", nd::lower),
+        (ModelKind::Graph, "graph", graph::lower),
+        (ModelKind::Onnx, "onnx", onnx::lower),
+    ];
 
     /// The kind of a file by its name. A name without an extension is taken for a `.nd` file.
     ///
@@ -112,12 +135,12 @@ pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
 /// # Errors
 /// [`Stop`] if there is an error.
 pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Outcome<Loaded> {
-    let Lowered { module, fingerprint, times, diagnostics } = lower(args, probes, &mut reporter.sources)?;
+    let Lowered { module, fingerprint, times, diagnostics, form } = lower(args, probes, &mut reporter.sources)?;
     for d in &diagnostics {
         reporter.report(d);
     }
     match module {
-        Some(module) => Ok(Loaded { module, fingerprint, times }),
+        Some(module) => Ok(Loaded { module, fingerprint, times, form }),
         None => {
             reporter.summary();
             Err(Stop::Said)

@@ -32,7 +32,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         VERSION,
         "a version that is not supported",
-        "Models of IR version 3 to 13 are read, with the operator sets 1 to 28 of the standard. Export the model again \
+        "Models of IR version 3 to 14 are read, with the operator sets 1 to 28 of the standard. Export the model again \
          for one of these.",
     ),
     (

@@ -1,4 +1,4 @@
-//! The messages of the ONNX format (IR version 3 to 13), with the field numbers of its protobuf schema.
+//! The messages of the ONNX format (IR version 3 to 14), with the field numbers of its protobuf schema.
 //!
 //! Only fields that bear on what a model computes, or on what it may be refused for, are declared; others are skipped as
 //! protobuf demands. Raw data are slices of the file's bytes, not copies. The decoder refuses messages nested more than

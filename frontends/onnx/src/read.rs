@@ -7,7 +7,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 /// IR versions that are read.
-const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
+const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 
 /// Decodes a model. The tensors' raw data stay slices of `bytes`.
 ///

@@ -94,7 +94,10 @@ pub fn tensor(t: &TensorProto, what: &str, loader: &mut dyn Loader, max_bytes: u
     if bytes > max_bytes {
         return Err(Diagnostic::error_nowhere(
             codes::BOUND,
-            format!("{what}: its extents {:?} take {bytes} bytes, which cannot be had: {max_bytes} are allowed", t.dims),
+            format!(
+                "{what}: its extents {:?} take {bytes} bytes, which cannot be had: {max_bytes} are allowed",
+                t.dims
+            ),
         )
         .with_hint("raise --max-memory"));
     }

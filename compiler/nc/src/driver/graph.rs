@@ -6,7 +6,7 @@ use crate::cache::Summary;
 use crate::render::Sources;
 use nc_ir::Diagnostic;
 use nc_ir::diag::nearest;
-use nc_ir::graph::{Probe, ValueId};
+use nc_ir::graph::{Module, Probe, ValueId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -29,18 +29,7 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     }
     module.bind_dims(&dims)?;
     for name in probes {
-        if module.probes.iter().any(|p| p.name == *name) {
-            continue;
-        }
-        let names = module.graph.values.iter().map(|v| v.name.as_str());
-        let Some(at) = names.clone().position(|n| n == name) else {
-            let d = Diagnostic::error_nowhere("E0805", format!("there is no value `{name}` to record"));
-            return Err(match nearest(name, names.filter(|n| !n.is_empty())) {
-                Some(n) => d.with_hint(format!("did you mean `{n}`?")),
-                None => d,
-            });
-        };
-        module.probes.push(Probe { name: name.clone(), value: ValueId(at as u32), every: 1 });
+        probe(&mut module, name)?;
     }
     nc_ir::graph::verify::verify(&module)
         .map_err(|e| Diagnostic::error_nowhere("E0501", format!("the module is not valid: {e}")))?;
@@ -48,5 +37,25 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     words.bytes(text.as_bytes());
     let _ = write!(words, "{dims:?}");
     let times = vec![("parse".to_owned(), start.elapsed())];
-    Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics: Vec::new() })
+    Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, ..Lowered::default() })
+}
+
+/// Records the value of this name.
+///
+/// # Errors
+/// E0805 if there is none.
+pub fn probe(module: &mut Module, name: &str) -> Result<(), Diagnostic> {
+    if module.probes.iter().any(|p| p.name == name) {
+        return Ok(());
+    }
+    let names = module.graph.values.iter().map(|v| v.name.as_str());
+    let Some(at) = names.clone().position(|n| n == name) else {
+        let d = Diagnostic::error_nowhere("E0805", format!("there is no value `{name}` to record"));
+        return Err(match nearest(name, names.filter(|n| !n.is_empty())) {
+            Some(n) => d.with_hint(format!("did you mean `{n}`?")),
+            None => d,
+        });
+    };
+    module.probes.push(Probe { name: name.to_owned(), value: ValueId(at as u32), every: 1 });
+    Ok(())
 }

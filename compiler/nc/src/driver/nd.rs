@@ -46,7 +46,7 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     let mut diagnostics = parsed.diagnostics;
     diagnostics.extend(lowered.diagnostics);
     let failed = diagnostics.iter().any(Diagnostic::is_error);
-    Ok(Lowered { module: lowered.module.filter(|_| !failed), fingerprint, times, diagnostics })
+    Ok(Lowered { module: lowered.module.filter(|_| !failed), fingerprint, times, diagnostics, ..Lowered::default() })
 }
 
 /// The files that a model names.

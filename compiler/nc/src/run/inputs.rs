@@ -1,5 +1,6 @@
 //! Input arrays: matched against the model's inputs, then read frame by frame.
 
+use crate::driver::Form;
 use crate::render::Reporter;
 use nc_ir::diag::nearest;
 use nc_ir::{DType, Diagnostic, Tensor};
@@ -16,9 +17,17 @@ pub struct Extent {
     pub samples: Option<usize>,
 }
 
+/// Where the frames of an input come from.
+enum Reader {
+    /// Along the leading axis.
+    Frames(Box<FrameReader>),
+    /// The array as it is: there is one tick.
+    Whole(ArrayFile),
+}
+
 /// The open input arrays of a model.
 pub struct Inputs {
-    readers: Vec<(Port, FrameReader)>,
+    readers: Vec<(Port, Reader)>,
     file: String,
     /// Ticks that were read.
     at: usize,
@@ -35,6 +44,7 @@ impl Inputs {
     pub fn open(
         path: Option<&Path>,
         ports: &[Port],
+        form: &Form,
         max_memory: u64,
         reporter: &mut Reporter,
     ) -> Result<Inputs, Vec<Diagnostic>> {
@@ -47,7 +57,7 @@ impl Inputs {
                         "E0810",
                         format!("the model has the input {:?}, but there is no --input", first.name),
                     )
-                    .with_hint(format!("give an .npz file with {}", listing(ports))),
+                    .with_hint(format!("give an .npz file with {}", listing(ports, form))),
                 ]),
             };
         };
@@ -55,23 +65,25 @@ impl Inputs {
         let file = ArrayFile::open(path, limits).map_err(|d| vec![d])?;
         let shown = path.display().to_string();
         let mut errors = Vec::new();
-        for info in file.arrays().iter().filter(|i| !ports.iter().any(|p| p.name == i.name)) {
-            errors.push(stray(&shown, info, ports));
+        let bound: &[String] = if let Form::Once { bound } = form { bound } else { &[] };
+        let taken = |name: &String| ports.iter().any(|p| p.name == *name) || bound.contains(name);
+        for info in file.arrays().iter().filter(|i| !taken(&i.name)) {
+            errors.push(stray(&shown, info, ports, form));
         }
         let mut found: Vec<(&Port, &ArrayInfo, Option<usize>)> = Vec::new();
         for port in ports {
             match file.find(&port.name) {
                 None => match file.refused().find(|(n, _)| *n == port.name) {
                     Some((_, d)) => errors.push(d.clone()),
-                    None => errors.push(missing(&shown, port, &file)),
+                    None => errors.push(missing(&shown, port, form, &file)),
                 },
-                Some(info) => match check(&shown, port, info) {
+                Some(info) => match check(&shown, port, form, info) {
                     Ok(samples) => found.push((port, info, samples)),
                     Err(d) => errors.push(d),
                 },
             }
         }
-        if let Some((first, a, samples)) = found.first() {
+        if let (Some((first, a, samples)), Form::Ticks) = (found.first(), form) {
             for (port, b, other) in &found[1..] {
                 if a.shape[0] != b.shape[0] || samples != other {
                     let lead =
@@ -95,14 +107,23 @@ impl Inputs {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let extent = found.first().map_or(none, |(_, i, s)| Extent { ticks: Some(i.shape[0] as u64), samples: *s });
+        let extent = match form {
+            Form::Once { .. } => Extent { ticks: Some(1), samples: None },
+            Form::Ticks => {
+                found.first().map_or(none, |(_, i, s)| Extent { ticks: Some(i.shape[0] as u64), samples: *s })
+            }
+        };
         let mut readers = Vec::new();
         for (port, info, _) in &found {
             if port.dtype.is_float() && info.dtype == DType::F64 && port.dtype != DType::F64 {
                 let text = format!("{shown}: {:?} is float64 and is rounded to {}", port.name, port.dtype);
                 reporter.report(&note("E0818", text));
             }
-            readers.push(((*port).clone(), file.frames(&port.name).map_err(|d| vec![d])?));
+            let reader = match form {
+                Form::Once { .. } => Reader::Whole(file.clone()),
+                Form::Ticks => Reader::Frames(Box::new(file.frames(&port.name).map_err(|d| vec![d])?)),
+            };
+            readers.push(((*port).clone(), reader));
         }
         Ok(Inputs { readers, file: shown, at: 0, extent })
     }
@@ -113,30 +134,30 @@ fn note(code: &'static str, text: String) -> Diagnostic {
 }
 
 /// `"x" bool[T, 3]`, for each port.
-fn listing(ports: &[Port]) -> String {
-    let one = |p: &Port| format!("{:?} {}", p.name, expected(p));
+fn listing(ports: &[Port], form: &Form) -> String {
+    let one = |p: &Port| format!("{:?} {}", p.name, expected(p, form));
     ports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Type of the array of a port, with its leading axis.
-fn expected(port: &Port) -> String {
-    let mut dims = vec!["T".to_owned()];
+/// Type of the array of a port, with its leading axis if it has one.
+fn expected(port: &Port, form: &Form) -> String {
+    let mut dims = if *form == Form::Ticks { vec!["T".to_owned()] } else { Vec::new() };
     dims.extend(port.shape.iter().map(usize::to_string));
     format!("{}[{}]", port.dtype, dims.join(", "))
 }
 
-fn stray(file: &str, info: &ArrayInfo, ports: &[Port]) -> Diagnostic {
+fn stray(file: &str, info: &ArrayInfo, ports: &[Port], form: &Form) -> Diagnostic {
     let d = Diagnostic::error_nowhere("E0811", format!("{file}: {:?} is not an input of the model", info.name));
     match nearest(&info.name, ports.iter().map(|p| p.name.as_str())) {
         Some(n) => d.with_hint(format!("did you mean {n:?}?")),
         None if ports.is_empty() => d.with_hint("the model has no inputs"),
-        None => d.with_hint(format!("the model has {}", listing(ports))),
+        None => d.with_hint(format!("the model has {}", listing(ports, form))),
     }
 }
 
-fn missing(file: &str, port: &Port, found: &ArrayFile) -> Diagnostic {
+fn missing(file: &str, port: &Port, form: &Form, found: &ArrayFile) -> Diagnostic {
     let names: Vec<&str> = found.arrays().iter().map(|i| i.name.as_str()).collect();
-    let text = format!("{file}: there is no array for the input {:?} {}", port.name, expected(port));
+    let text = format!("{file}: there is no array for the input {:?} {}", port.name, expected(port, form));
     let d = Diagnostic::error_nowhere("E0810", text);
     match nearest(&port.name, names.iter().copied()) {
         Some(n) => d.with_hint(format!("is it the array {n:?}?")),
@@ -145,7 +166,7 @@ fn missing(file: &str, port: &Port, found: &ArrayFile) -> Diagnostic {
 }
 
 /// Checks one array and gives the length of its axis of samples.
-fn check(file: &str, port: &Port, info: &ArrayInfo) -> Result<Option<usize>, Diagnostic> {
+fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo) -> Result<Option<usize>, Diagnostic> {
     let takes = match port.dtype {
         DType::Bool => true,
         d if d.is_float() => info.dtype.is_float() && (info.dtype.size() <= d.size() || info.dtype == DType::F64),
@@ -163,16 +184,21 @@ fn check(file: &str, port: &Port, info: &ArrayInfo) -> Result<Option<usize>, Dia
         }));
     }
     let rank = port.shape.len();
+    let wrong_shape = |hint: &str| {
+        let (has, expected) = (&info.shape, expected(port, form));
+        let text = format!("{file}: the input {name:?} is {expected}, the array has the shape {has:?}");
+        Err(Diagnostic::error_nowhere("E0813", text).with_hint(hint))
+    };
+    if *form != Form::Ticks {
+        return match info.shape == port.shape {
+            true => Ok(None),
+            false => wrong_shape("arrays have just the shapes of the model's inputs"),
+        };
+    }
     let samples = match info.shape.len() {
         n if n == rank + 1 && info.shape[1..] == port.shape => None,
         n if n == rank + 2 && info.shape[2..] == port.shape => Some(info.shape[1]),
-        _ => {
-            return Err(Diagnostic::error_nowhere(
-                "E0813",
-                format!("{file}: the input {name:?} is {}, the array has the shape {:?}", expected(port), info.shape),
-            )
-            .with_hint("the leading axis counts ticks; an axis of samples may follow it"));
-        }
+        _ => return wrong_shape("the leading axis counts ticks; an axis of samples may follow it"),
     };
     match samples {
         Some(0) => Err(Diagnostic::error_nowhere("E0813", format!("{file}: {name:?} has an axis of 0 samples"))),
@@ -183,18 +209,24 @@ fn check(file: &str, port: &Port, info: &ArrayInfo) -> Result<Option<usize>, Dia
 impl Source for Inputs {
     fn fill(&mut self, ticks: u64, inputs: &mut [Frames]) -> Result<(), Diagnostic> {
         for ((port, reader), to) in self.readers.iter_mut().zip(inputs) {
-            let first = self.at;
-            let Some(block) = reader.next(ticks as usize)? else { continue };
+            let (block, leading) = match reader {
+                Reader::Whole(file) => (file.read(&port.name)?, None),
+                Reader::Frames(reader) => match reader.next(ticks as usize)? {
+                    Some(block) => (block, Some(self.at)),
+                    None => continue,
+                },
+            };
             convert(&block, port.dtype, to.bytes_mut()).map_err(|fault| {
-                let frame: usize = block.shape()[1..].iter().product();
                 let at = fault.at();
-                let mut index = vec![first + at.checked_div(frame).unwrap_or(0)];
-                let (mut rest, mut inner) = (at.checked_rem(frame).unwrap_or(0), Vec::new());
-                for d in block.shape()[1..].iter().rev() {
-                    inner.push(rest % d);
-                    rest /= d;
+                let (mut rest, mut index) = (at, Vec::new());
+                for d in block.shape().iter().rev() {
+                    index.push(rest.checked_rem(*d).unwrap_or(0));
+                    rest = rest.checked_div(*d).unwrap_or(0);
                 }
-                index.extend(inner.into_iter().rev());
+                index.reverse();
+                if let (Some(first), Some(tick)) = (leading, index.first_mut()) {
+                    *tick += first;
+                }
                 fault.diagnostic(&self.file, port, &index, block.get_f64(at))
             })?;
         }

@@ -5,9 +5,9 @@ mod outputs;
 mod progress;
 mod timed;
 
-use crate::args::{Duration, RunArgs, Target};
+use crate::args::{Duration, ModelArgs, RunArgs, Target};
 use crate::cache::CodeCache;
-use crate::driver::{self, Times};
+use crate::driver::{self, Form, Times};
 use crate::machine::{self, face_of};
 use crate::plot::{self, Collector};
 use crate::render::Reporter;
@@ -37,15 +37,17 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         drop(AtomicFile::create(path)?);
     }
     let kind = args.plot.as_deref().map(plot::kind_of).transpose()?;
-    let loaded = driver::load(&args.model, &args.probes, reporter)?;
+    let model = ModelArgs { arrays: args.input.clone(), ..args.model.clone() };
+    let loaded = driver::load(&model, &args.probes, reporter)?;
+    let form = loaded.form;
     let (mut module, fingerprint, mut times) = (loaded.module, loaded.fingerprint, loaded.times);
     if args.no_model_probes {
         module.probes.retain(|p| args.probes.contains(&p.name));
     }
     let dt = module.dt.map(|dt| dt.0);
     let face = face_of(&module)?;
-    let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, args.model.max_memory, reporter)?;
-    let ticks = ticks(args, &module, inputs.extent.ticks)?;
+    let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, args.model.max_memory, reporter)?;
+    let ticks = ticks(args, &module, &form, inputs.extent.ticks)?;
     let samples = inputs.extent.samples;
     let resumed = match &args.resume {
         None => None,
@@ -67,7 +69,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         }
         let begun = timed::Setup { ticks, repeat, preparation: begin.elapsed(), max_memory: args.model.max_memory };
         timed::run(&mut *ready.machine, &begun, &mut inputs, args.timings)?;
-        inputs = Inputs::open(args.input.as_deref(), &face.inputs, args.model.max_memory, reporter)?;
+        inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, args.model.max_memory, reporter)?;
         ready.machine.reset();
         if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {
             return Ok(());
@@ -75,7 +77,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     }
     let first = resumed.as_ref().map_or(0, |s| s.tick);
     let collector = kind.map(|_| Collector::new(&face, first, ticks, samples.unwrap_or(1)));
-    let mut outputs = Outputs::new(&face, args.output.as_deref(), samples, args.compress, collector)?;
+    let mut outputs = Outputs::new(&face, &form, args.output.as_deref(), samples, args.compress, collector)?;
     let count = samples.unwrap_or(1);
     let progress = Progress::start(ticks.saturating_mul(count as u64), reporter.is_human());
     let plan = Plan {
@@ -154,7 +156,18 @@ pub fn show_times(times: &Times, reporter: &mut Reporter) {
 }
 
 /// How many ticks to run.
-fn ticks(args: &RunArgs, module: &Module, given: Option<u64>) -> Outcome<u64> {
+fn ticks(args: &RunArgs, module: &Module, form: &Form, given: Option<u64>) -> Outcome<u64> {
+    if matches!(form, Form::Once { .. }) {
+        return match (args.steps, &args.duration) {
+            (None | Some(1), None) => Ok(1),
+            _ => Err(Diagnostic::error_nowhere(
+                "E0817",
+                format!("`{}` has no ticks: a run is one inference", module.name),
+            )
+            .with_hint("run without --steps and --duration")
+            .into()),
+        };
+    }
     let asked = match (args.steps, &args.duration) {
         (Some(n), _) => Some(n),
         (None, Some(d)) => Some(whole_ticks(d, module)?),

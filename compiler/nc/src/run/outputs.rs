@@ -1,7 +1,8 @@
 //! Where results go: the output file, the counts for the summary, the plot.
 
+use crate::driver::Form;
 use crate::plot::Collector;
-use nc_ir::{DType, Diagnostic};
+use nc_ir::{DType, Diagnostic, Tensor};
 use nc_runtime::arrays::{NpzOptions, NpzWriter, StreamId};
 use nc_runtime::run::{Face, Frames, Port, Sink};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 /// Takes every result to wherever it is wanted.
 pub struct Outputs {
     ports: Vec<Port>,
-    writer: Option<(NpzWriter, Vec<StreamId>)>,
+    writer: Option<(NpzWriter, Layout)>,
     /// Spikes of each result, for those of truth values.
     spikes: Vec<u64>,
     /// Frames of each result.
@@ -19,6 +20,14 @@ pub struct Outputs {
     pub plot: Option<Collector>,
 }
 
+/// How results stand in the output file.
+enum Layout {
+    /// Along a leading axis of ticks.
+    Streams(Vec<StreamId>),
+    /// As they are: there is one tick.
+    Whole,
+}
+
 impl Outputs {
     /// Prepares the output file, if there is one. `samples` is the length of the axis of samples, if there is one.
     ///
@@ -26,6 +35,7 @@ impl Outputs {
     /// What the file refuses; E0613 if two results have one name.
     pub fn new(
         face: &Face,
+        form: &Form,
         path: Option<&Path>,
         samples: Option<usize>,
         compress: bool,
@@ -36,12 +46,18 @@ impl Outputs {
             None => None,
             Some(path) => {
                 let mut writer = NpzWriter::create(path, NpzOptions { deflate: compress })?;
-                let mut streams = Vec::with_capacity(ports.len());
-                for p in &ports {
-                    let frame: Vec<usize> = samples.into_iter().chain(p.shape.iter().copied()).collect();
-                    streams.push(writer.stream(&p.name, p.dtype, &frame)?);
-                }
-                Some((writer, streams))
+                let layout = match form {
+                    Form::Once { .. } => Layout::Whole,
+                    Form::Ticks => {
+                        let mut streams = Vec::with_capacity(ports.len());
+                        for p in &ports {
+                            let frame: Vec<usize> = samples.into_iter().chain(p.shape.iter().copied()).collect();
+                            streams.push(writer.stream(&p.name, p.dtype, &frame)?);
+                        }
+                        Layout::Streams(streams)
+                    }
+                };
+                Some((writer, layout))
             }
         };
         let (spikes, frames) = (vec![0; ports.len()], vec![0; ports.len()]);
@@ -81,8 +97,18 @@ impl Sink for Outputs {
             if port.dtype == DType::Bool {
                 self.spikes[k] += frames.bytes().iter().map(|b| u64::from(*b)).sum::<u64>();
             }
-            if let Some((writer, streams)) = &mut self.writer {
-                writer.append(streams[k], count as usize, frames.bytes())?;
+            match &mut self.writer {
+                Some((writer, Layout::Streams(streams))) => {
+                    writer.append(streams[k], count as usize, frames.bytes())?
+                }
+                Some((writer, Layout::Whole)) => {
+                    let whole = Tensor::from_bytes(port.dtype, port.shape.clone(), frames.bytes());
+                    let whole = whole.ok_or_else(|| {
+                        Diagnostic::error_nowhere("E0653", format!("{:?} came in another size", port.name))
+                    })?;
+                    writer.write(&port.name, &whole)?;
+                }
+                None => {}
             }
             if let Some(plot) = &mut self.plot {
                 plot.take(k, first, count, self.samples as usize, frames.bytes());

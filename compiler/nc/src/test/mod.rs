@@ -144,6 +144,8 @@ impl Runner<'_> {
             dims: spec.dims.clone(),
             net: spec.net.clone(),
             max_memory: self.args.max_memory,
+            bind: None,
+            arrays: None,
         };
         let mut sources = Sources::default();
         let (module, mut diagnostics) = match driver::lower(&args, &spec.probes, &mut sources) {

@@ -1,9 +1,9 @@
 //! Attributes of a node. Each that is read is noted, so that one that nobody reads can be refused.
 
 use super::call::{Call, Fault};
+use crate::Stop;
 use crate::proto::{AttributeProto, GraphProto, attribute_type as kind};
 use crate::tensor;
-use crate::Stop;
 use nc_ir::Tensor;
 use std::cell::Cell;
 

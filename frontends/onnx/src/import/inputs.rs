@@ -20,7 +20,8 @@ fn declared<'m>(info: &'m ValueInfoProto, kind: &str) -> Result<(DType, Option<V
     let of = |what: &str| refuse(&format!("is {what}, which is not supported"));
     match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         Some(type_proto::Value::Tensor(t)) => {
-            let dtype = tensor::element_type(t.elem_type.unwrap_or(0)).map_err(|m| refuse(&format!("is refused: {m}")))?;
+            let dtype =
+                tensor::element_type(t.elem_type.unwrap_or(0)).map_err(|m| refuse(&format!("is refused: {m}")))?;
             Ok((dtype, t.shape.as_ref().map(|s| s.dim.iter().map(|d| d.value.as_ref()).collect())))
         }
         Some(type_proto::Value::Sequence(_)) => Err(of("a sequence")),
@@ -69,7 +70,8 @@ impl<'m> Importer<'m> {
             let shape = self.extents_of(name, shape, &dims)?;
             let ty = TensorType::new(dtype, shape);
             if ty.bytes().is_none_or(|n| n > self.options.max_memory) {
-                let text = format!("the input `{name}` is {ty}, which cannot be held in {} bytes", self.options.max_memory);
+                let text =
+                    format!("the input `{name}` is {ty}, which cannot be held in {} bytes", self.options.max_memory);
                 return Err(Diagnostic::error_nowhere(codes::BOUND, text).with_hint("raise --max-memory").into());
             }
             let value = self.frames[0].graph.add_param(ty, name);
@@ -160,7 +162,8 @@ impl<'m> Importer<'m> {
         let given = self.given_shape(name);
         let Some(shape) = shape else {
             return given.map(|g| g.iter().map(|n| *n as u64).collect()).ok_or_else(|| {
-                extent(format!("the input `{name}` has no shape")).with_hint("run the model on arrays, whose shapes decide")
+                extent(format!("the input `{name}` has no shape"))
+                    .with_hint("run the model on arrays, whose shapes decide")
             });
         };
         let of = |(k, d): (usize, Option<&Extent>)| match d {

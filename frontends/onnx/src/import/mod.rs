@@ -11,8 +11,10 @@ mod fold;
 mod inputs;
 mod scope;
 
+pub(crate) use call::invalid;
+#[expect(unused_imports, reason = "for families that refuse a form")]
+pub(crate) use call::unsupported;
 pub use call::{Call, Fault, Region, Results};
-pub(crate) use call::{invalid, unsupported};
 pub use emit::Value;
 
 use crate::codes;
@@ -61,7 +63,8 @@ pub(crate) fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loa
     };
     let mut functions = FxHashMap::default();
     for f in &model.functions {
-        let key = (domain_of(f.domain.as_deref()), f.name.as_deref().unwrap_or(""), f.overload.as_deref().unwrap_or(""));
+        let key =
+            (domain_of(f.domain.as_deref()), f.name.as_deref().unwrap_or(""), f.overload.as_deref().unwrap_or(""));
         if functions.insert(key, f).is_some() {
             return Err(names(format!("the function `{}` is given twice", key.1)).into());
         }
@@ -223,7 +226,8 @@ impl<'m> Importer<'m> {
         f: &'m FunctionProto,
         operands: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, Stop> {
-        let wrong = |code, what: String| Stop::from(Diagnostic::error_nowhere(code, format!("{}: {what}", node_name(node))));
+        let wrong =
+            |code, what: String| Stop::from(Diagnostic::error_nowhere(code, format!("{}: {what}", node_name(node))));
         if self.calls.contains(&key) {
             return Err(wrong(codes::NAMES, format!("the function {} cannot call itself", key.1)));
         }
@@ -283,7 +287,8 @@ impl<'m> Importer<'m> {
                 return Err(Diagnostic::error_nowhere(codes::UNSUPPORTED, text).into());
             };
             self.name_value(&value, name);
-            self.bind(name, Some(value)).map_err(|d| Diagnostic { message: format!("{}: {}", node_name(node), d.message), ..d })?;
+            self.bind(name, Some(value))
+                .map_err(|d| Diagnostic { message: format!("{}: {}", node_name(node), d.message), ..d })?;
         }
         Ok(())
     }
@@ -299,7 +304,8 @@ impl<'m> Importer<'m> {
             return Err(Diagnostic::error_nowhere(codes::BOUND, text).into());
         }
         if graph.input.len() != inputs.len() {
-            let text = format!("the graph `{name}` takes {} values, its node gives {}", graph.input.len(), inputs.len());
+            let text =
+                format!("the graph `{name}` takes {} values, its node gives {}", graph.input.len(), inputs.len());
             return Err(Diagnostic::error_nowhere(codes::NODE, text).into());
         }
         self.depth += 1;

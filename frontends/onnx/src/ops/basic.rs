@@ -163,7 +163,14 @@ impl Call<'_, '_> {
     ///
     /// # Errors
     /// If the range leaves the axis.
-    pub fn slice_axis(&mut self, x: &Value, axis: usize, start: usize, stop: usize, step: usize) -> Result<Value, Fault> {
+    pub fn slice_axis(
+        &mut self,
+        x: &Value,
+        axis: usize,
+        start: usize,
+        stop: usize,
+        step: usize,
+    ) -> Result<Value, Fault> {
         let shape = self.shape(x);
         if start == 0 && step == 1 && shape.get(axis) == Some(&stop) {
             return Ok(x.clone());
