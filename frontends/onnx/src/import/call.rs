@@ -98,7 +98,7 @@ impl<'a, 'm> Call<'a, 'm> {
     }
 
     /// Every attribute was read.
-    pub(crate) fn check_all_read(&self) -> Result<(), Fault> {
+    pub(super) fn check_all_read(&self) -> Result<(), Fault> {
         match self.attributes.iter().find(|(_, _, read)| !read.get()) {
             Some((name, _, _)) => unsupported(format!("the attribute `{name}`")),
             None => Ok(()),

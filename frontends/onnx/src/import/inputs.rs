@@ -13,8 +13,11 @@ fn extent(message: String) -> Diagnostic {
     Diagnostic::error_nowhere(codes::EXTENT, message)
 }
 
+/// Declared extents; `None` for one without number and name.
+type Shape<'m> = Vec<Option<&'m Extent>>;
+
 /// The declared type of an input: element type and, if there is a shape, its extents.
-fn declared<'m>(info: &'m ValueInfoProto, kind: &str) -> Result<(DType, Option<Vec<Option<&'m Extent>>>), Diagnostic> {
+fn declared<'m>(info: &'m ValueInfoProto, kind: &str) -> Result<(DType, Option<Shape<'m>>), Diagnostic> {
     let name = info.name.as_deref().unwrap_or("");
     let refuse = |what: &str| Diagnostic::error_nowhere(codes::UNSUPPORTED, format!("the {kind} `{name}` {what}"));
     let of = |what: &str| refuse(&format!("is {what}, which is not supported"));
@@ -156,7 +159,7 @@ impl<'m> Importer<'m> {
     fn extents_of(
         &self,
         name: &str,
-        shape: Option<Vec<Option<&'m Extent>>>,
+        shape: Option<Shape<'m>>,
         dims: &BTreeMap<String, u64>,
     ) -> Result<Vec<u64>, Diagnostic> {
         let given = self.given_shape(name);

@@ -11,10 +11,8 @@ mod fold;
 mod inputs;
 mod scope;
 
-pub(crate) use call::invalid;
-#[expect(unused_imports, reason = "for families that refuse a form")]
-pub(crate) use call::unsupported;
 pub use call::{Call, Fault, Region, Results};
+pub(crate) use call::{invalid, unsupported};
 pub use emit::Value;
 
 use crate::codes;

@@ -45,7 +45,7 @@ impl Call<'_, '_> {
     pub fn ew(&mut self, op: Op, args: &[&Value]) -> Result<Value, Fault> {
         let shapes: Vec<Vec<usize>> = args.iter().map(|a| self.shape(a)).collect();
         let shape = broadcast_shape(&shapes)?;
-        let full = shapes.iter().any(|s| *s == shape);
+        let full = shapes.contains(&shape);
         let mut fitted = Vec::with_capacity(args.len());
         for (a, s) in args.iter().zip(&shapes) {
             fitted.push(if s.is_empty() || *s == shape {

@@ -1,7 +1,7 @@
 //! Shapes: constants, and ops that move data.
 
 use super::{Row, Types, row};
-use crate::import::{Call, Results, Value, invalid};
+use crate::import::{Call, Results, Value, invalid, unsupported};
 use nc_ir::Tensor;
 
 /// The family's rows.
@@ -33,11 +33,9 @@ fn constant(c: &mut Call<'_, '_>) -> Results {
     }
     match found {
         Some(t) => Ok(vec![Value::known(t, "")]),
-        // An attribute of another kind is refused by its name, since nobody reads it.
-        None => {
-            c.check_all_read()?;
-            invalid("it has no value")
-        }
+        None if c.has("sparse_value") => unsupported("a sparse tensor"),
+        None if c.has("value_string") || c.has("value_strings") => unsupported("text"),
+        None => invalid("it has no value"),
     }
 }
 
