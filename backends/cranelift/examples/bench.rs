@@ -123,7 +123,7 @@ fn main() {
     let layout = Layout::of(&many).expect("a small program");
     let options = Options { verify: false, ..Options::default() };
     let t = least(|| drop(compile(&many, &layout, &options)));
-    println!("compiling {} kernels: {:.2} ms", many.kernels.len(), 1e3 * t);
+    println!("compiling {} kernels: {:.2} ms", many.kernels().count(), 1e3 * t);
     for n in [4096u64, 1 << 16] {
         let mut b = Bench::new(programs::lif(n));
         let ours = b.time(200);

@@ -1,4 +1,4 @@
-//! The functions of a program in a Cranelift module: one per kernel and `run`, the loop over ticks.
+//! The functions of a program in a Cranelift module: one per kernel and `run`, the loop over ticks and their steps.
 
 use crate::emit::{self, KERNEL_PARAMS};
 use crate::error::Unsupported;
@@ -6,13 +6,14 @@ use crate::target::Mode;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName,
-    Value, types,
+    AbiParam, BlockArg, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, StackSlotData, StackSlotKind,
+    UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
-use nc_ir::kernel::abi::{Layout, RunContext};
-use nc_ir::kernel::{Kernel, Program, Role};
+use nc_ir::DType;
+use nc_ir::kernel::abi::{Layout, Place, RunContext};
+use nc_ir::kernel::{Element, Kernel, Program, Role, Step, Trips};
 use std::mem::offset_of;
 
 /// Receives each function after it is compiled.
@@ -54,10 +55,10 @@ pub(crate) fn define<M: Module>(
     check(program, layout)?;
     let mut ctx = module.make_context();
     let mut fctx = FunctionBuilderContext::new();
-    let mut kernels = Vec::with_capacity(program.kernels.len());
-    for (n, k) in program.kernels.iter().enumerate() {
+    let mut kernels = Vec::with_capacity(program.steps.len());
+    for (n, k) in program.kernels().enumerate() {
         let mut sig = module.make_signature();
-        sig.params.extend([AbiParam::new(types::I64); KERNEL_PARAMS]);
+        sig.params.extend(vec![AbiParam::new(types::I64); KERNEL_PARAMS + k.iterations.len()]);
         let symbol = kernel_symbol(prefix, n, k);
         let id = module
             .declare_function(&symbol, Linkage::Local, &sig)
@@ -169,26 +170,19 @@ fn run_body(
     let more = b.ins().icmp(IntCC::UnsignedLessThan, tick, end);
     b.ins().brif(more, body, &[], exit, &[]);
     b.switch_to_block(body);
-    for (k, func) in program.kernels.iter().zip(kernels) {
-        let next = b.create_block();
-        if k.every > 1 {
-            skip_unless_due(b, tick, k.every, next);
-        }
-        let meet_block = b.create_block();
-        if many && k.parallel.is_none() {
-            let call = b.create_block();
-            b.ins().brif(part, meet_block, &[], call, &[]);
-            b.switch_to_block(call);
-        }
-        b.ins().call(*func, &[arena, consts, frames, tick, part]);
-        b.ins().jump(meet_block, &[]);
-        b.switch_to_block(meet_block);
-        if many {
-            b.ins().call_indirect(barrier, meet, &[meet_arg]);
-        }
-        b.ins().jump(next, &[]);
-        b.switch_to_block(next);
-    }
+    let mut way = Way {
+        program,
+        layout,
+        kernels: kernels.iter(),
+        arena,
+        consts,
+        frames,
+        tick,
+        part,
+        barrier: many.then_some((barrier, meet, meet_arg)),
+        iterations: Vec::new(),
+    };
+    way.steps(b, &program.steps)?;
     for (k, buf) in layout.host.iter().enumerate() {
         let buffer = program.buffers.get(buf.index()).ok_or_else(|| Unsupported::malformed("a host array"))?;
         let bytes = buffer.len.saturating_mul(buffer.elem.size() as u64);
@@ -209,6 +203,135 @@ fn run_body(
     b.switch_to_block(exit);
     b.ins().return_(&[]);
     Ok(())
+}
+
+/// The way of one part through the steps of a tick.
+struct Way<'a> {
+    program: &'a Program,
+    layout: &'a Layout,
+    /// The functions of the kernels that are still to come.
+    kernels: std::slice::Iter<'a, FuncRef>,
+    arena: Value,
+    consts: Value,
+    /// The table of current host frames.
+    frames: Value,
+    tick: Value,
+    part: Value,
+    /// How to meet the other parts, if there are any: signature, function, argument.
+    barrier: Option<(SigRef, Value, Value)>,
+    /// Numbers of the current iterations of the open loops.
+    iterations: Vec<Value>,
+}
+
+impl Way<'_> {
+    fn steps(&mut self, b: &mut FunctionBuilder<'_>, steps: &[Step]) -> Result<(), Unsupported> {
+        for step in steps {
+            match step {
+                Step::Kernel(k) => self.kernel(b, k)?,
+                Step::Loop { trips, condition, body } => self.repeat(b, *trips, *condition, body)?,
+                Step::If { condition, then_steps, else_steps } => {
+                    let (then, otherwise, next) = (b.create_block(), b.create_block(), b.create_block());
+                    let truth = self.read(b, *condition)?;
+                    self.meet(b);
+                    b.ins().brif(truth, then, &[], otherwise, &[]);
+                    for (block, steps) in [(then, then_steps), (otherwise, else_steps)] {
+                        b.switch_to_block(block);
+                        self.steps(b, steps)?;
+                        b.ins().jump(next, &[]);
+                    }
+                    b.switch_to_block(next);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        trips: Trips,
+        condition: Option<Element>,
+        steps: &[Step],
+    ) -> Result<(), Unsupported> {
+        let trips = match trips {
+            Trips::Known(n) => b.ins().iconst(types::I64, n.min(i64::MAX as u64) as i64),
+            Trips::Read(e) => {
+                let n = self.read(b, e)?;
+                self.meet(b);
+                n
+            }
+        };
+        let (header, body, exit) = (b.create_block(), b.create_block(), b.create_block());
+        b.append_block_param(header, types::I64);
+        let zero = b.ins().iconst(types::I64, 0);
+        b.ins().jump(header, &[BlockArg::from(zero)]);
+        b.switch_to_block(header);
+        let iteration = b.block_params(header)[0];
+        let more = b.ins().icmp(IntCC::SignedLessThan, iteration, trips);
+        b.ins().brif(more, body, &[], exit, &[]);
+        b.switch_to_block(body);
+        if let Some(e) = condition {
+            let go = b.create_block();
+            let truth = self.read(b, e)?;
+            self.meet(b);
+            b.ins().brif(truth, go, &[], exit, &[]);
+            b.switch_to_block(go);
+        }
+        self.iterations.push(iteration);
+        self.steps(b, steps)?;
+        self.iterations.pop();
+        let next = b.ins().iadd_imm_s(iteration, 1);
+        b.ins().jump(header, &[BlockArg::from(next)]);
+        b.switch_to_block(exit);
+        Ok(())
+    }
+
+    fn kernel(&mut self, b: &mut FunctionBuilder<'_>, k: &Kernel) -> Result<(), Unsupported> {
+        let func = self.kernels.next().ok_or_else(|| Unsupported::malformed("a kernel without a function"))?;
+        let next = b.create_block();
+        if k.every > 1 {
+            skip_unless_due(b, self.tick, k.every, next);
+        }
+        let meet = b.create_block();
+        if self.barrier.is_some() && k.parallel.is_none() {
+            let call = b.create_block();
+            b.ins().brif(self.part, meet, &[], call, &[]);
+            b.switch_to_block(call);
+        }
+        let mut args = vec![self.arena, self.consts, self.frames, self.tick, self.part];
+        let iterations = self.iterations.get(..k.iterations.len());
+        args.extend(iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?);
+        b.ins().call(*func, &args);
+        b.ins().jump(meet, &[]);
+        b.switch_to_block(meet);
+        self.meet(b);
+        b.ins().jump(next, &[]);
+        b.switch_to_block(next);
+        Ok(())
+    }
+
+    /// Waits for the other parts.
+    fn meet(&self, b: &mut FunctionBuilder<'_>) {
+        if let Some((signature, function, argument)) = self.barrier {
+            b.ins().call_indirect(signature, function, &[argument]);
+        }
+    }
+
+    /// Reads what decides a step: an `i64`, or a truth value in 8 bits.
+    fn read(&self, b: &mut FunctionBuilder<'_>, e: Element) -> Result<Value, Unsupported> {
+        let missing = || Unsupported::malformed(format!("no element {e} decides a step"));
+        let buffer = self.program.buffers.get(e.buf.index()).ok_or_else(missing)?;
+        let ty = if buffer.elem == DType::I64 { types::I64 } else { types::I8 };
+        let at = e.at.checked_mul(buffer.elem.size() as u64).filter(|_| e.at < buffer.len).ok_or_else(missing)?;
+        let flags = MemFlagsData::trusted();
+        let (base, at) = match self.layout.buffers.get(e.buf.index()).ok_or_else(missing)? {
+            Place::Arena(first) => (self.arena, first + at),
+            Place::Consts(first) => (self.consts, first + at),
+            Place::Host(n) => (b.ins().load(types::I64, flags, self.frames, 8 * *n as i32), at),
+        };
+        let p = b.ins().iadd_imm_s(base, at as i64);
+        Ok(b.ins().load(ty, flags, p, 0))
+    }
 }
 
 /// Goes to `next` unless the tick is a multiple of `every`.

@@ -5,7 +5,7 @@ mod common;
 use nc_cranelift::{Options, asm, clif, compile, compile_object};
 use nc_ir::kernel::abi::{Code, Layout};
 use nc_ir::kernel::testing::Case;
-use nc_ir::kernel::{Block, Index, Kernel, KernelBuilder, Program, Role, Scalar, Stmt, Val};
+use nc_ir::kernel::{Block, Index, Kernel, KernelBuilder, Program, Role, Scalar, Step, Stmt, Val};
 use nc_ir::{DType, Tensor};
 
 #[cfg(target_os = "linux")]
@@ -44,7 +44,7 @@ fn texts_name_every_kernel() {
     let case = Case::from_seed(11);
     for text in [clif(&case.program).expect("supported"), asm(&case.program).expect("supported")] {
         assert!(text.contains("nc_run"));
-        for n in 0..case.program.kernels.len() {
+        for n in 0..case.program.kernels().count() {
             assert!(text.contains(&format!("nc_k{n}_")), "kernel {n}");
         }
     }
@@ -60,7 +60,14 @@ fn nested(depth: usize) -> Program {
         };
     }
     let mut p = Program::new("nested", 1);
-    p.kernels.push(Kernel { name: "deep".into(), parallel: None, every: 1, vals: 4 + depth as u32, body });
+    p.push(Kernel {
+        name: "deep".into(),
+        parallel: None,
+        every: 1,
+        iterations: Vec::new(),
+        vals: 4 + depth as u32,
+        body,
+    });
     p
 }
 
@@ -74,15 +81,17 @@ fn malformed_programs_are_refused() {
     let mut p = Program::new("undefined", 1);
     let y = p.add_buffer("y", DType::F32, 1, Role::State(Tensor::zeros(DType::F32, vec![1])));
     let store = Stmt::Store { buf: y, index: Index::at(0), value: Val(9) };
-    p.kernels.push(Kernel { name: "k".into(), parallel: None, every: 1, vals: 10, body: Block { stmts: vec![store] } });
+    let body = Block { stmts: vec![store] };
+    p.push(Kernel { name: "k".into(), parallel: None, every: 1, iterations: Vec::new(), vals: 10, body });
     assert!(refused(&p).contains("b0 holds no i64"), "{}", refused(&p));
-    let Some(Stmt::Store { value, .. }) = p.kernels[0].body.stmts.first_mut() else { panic!("a store") };
+    let Step::Kernel(kernel) = &mut p.steps[0] else { panic!("a kernel") };
+    let Some(Stmt::Store { value, .. }) = kernel.body.stmts.first_mut() else { panic!("a store") };
     *value = Val(99);
     assert!(refused(&p).contains("no value v99"));
     let mut b = KernelBuilder::new("k", None, 1);
     let one = nc_ir::kernel::Emit::constant(&mut b, Scalar::F32(1.0));
     b.store(nc_ir::kernel::BufId(7), Index::at(0), one);
-    p.kernels[0] = b.finish();
+    p.steps[0] = Step::Kernel(b.finish());
     assert!(refused(&p).contains("no buffer b7"));
 }
 

@@ -206,7 +206,7 @@ fn tests(n: usize, c: &mut Choices) -> (Program, Vec<Test>) {
                     let r = b.op(op, &args);
                     b.store(out, Index::var(i), r);
                 });
-                p.kernels.push(b.finish());
+                p.push(b.finish());
                 tests.push(Test { op, operands, values: values.clone(), place: Place::Arena(u64::from(out.0)) });
             }
         }

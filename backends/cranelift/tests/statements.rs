@@ -66,7 +66,7 @@ fn memory_of_every_type() {
                 let one = b.load(src, elem, Index::at(n as i64));
                 b.store(dst[5], Index::var(i), one);
             });
-            p.kernels.push(b.finish());
+            p.push(b.finish());
         }
         let layout = nc_ir::kernel::abi::Layout::of(&p).expect("small");
         let host = layout
@@ -113,7 +113,7 @@ fn half_precision() {
                 b.store(*n, Index::var(i), y);
             }
         });
-        p.kernels.push(b.finish());
+        p.push(b.finish());
         let s = check(&p, 1, Vec::new());
         assert_eq!(s.buffers[0].2[4..8], if elem == DType::F16 { [0, 0, 128, 51] } else { [0, 0, 1, 0] });
     }
@@ -157,7 +157,7 @@ fn carried_in_lanes() {
             let s = b.op(Op::IAdd, &[r[3], r[4]]);
             b.store(m, Index::var(o), s);
         });
-        p.kernels.push(b.finish());
+        p.push(b.finish());
         check(&p, 1, Vec::new());
     }
 }
@@ -201,7 +201,7 @@ fn ring(n: u64, parts: u32) -> Program {
         b.store(frame, Index::var(i), fires);
         b.push(ring, now, fires, i);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let mut b = KernelBuilder::new("deliver", parallel(24), 1);
     let before = slot(&mut b, 2);
     let (lo, hi) = (b.lo(), b.hi());
@@ -216,7 +216,7 @@ fn ring(n: u64, parts: u32) -> Program {
             b.store(y, Index::var(o), acc);
         });
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let mut b = KernelBuilder::new("count", None, 2);
     let now = slot(&mut b, 0);
     b.events(ring, now, 1, |b, e| {
@@ -236,14 +236,14 @@ fn ring(n: u64, parts: u32) -> Program {
             },
         );
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let mut b = KernelBuilder::new("probe", parallel(24), 3);
     let (lo, hi) = (b.lo(), b.hi());
     b.for_loop(lo, hi, true, |b, o| {
         let x = b.load(y, DType::F32, Index::var(o));
         b.store(probe, Index::var(o), x);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     p
 }
 
@@ -295,7 +295,7 @@ fn copied_scalar_loops() {
                 vec![b.op(Op::Xor, &[v[0], a])]
             });
             b.store(x, Index::at(n + 1), r[0]);
-            p.kernels.push(b.finish());
+            p.push(b.finish());
         }
         check(&p, 3, Vec::new());
     }
@@ -327,7 +327,7 @@ fn unusual_bounds() {
                     let v = b.op(Op::IAdd, &[v, one]);
                     b.store(x, Index::var(first).offset(k as i64), v);
                 });
-                p.kernels.push(b.finish());
+                p.push(b.finish());
             }
         }
     }
@@ -349,7 +349,7 @@ fn lanes_inside_a_scalar_vector_loop() {
             b.store(y, Index::var(j).plus(i, 20), r[0]);
         });
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     check(&p, 1, Vec::new());
 }
 
@@ -365,7 +365,7 @@ fn interleaved_stores() {
         let n = b.op(Op::FNeg, &[k]);
         b.store(x, Index::at(1).plus(i, 2), n);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     assert_eq!(loaded_type(DType::F32), ScalarType::F32);
     check(&p, 1, Vec::new());
 }

@@ -39,7 +39,7 @@ impl Write for Summary {
 pub fn of_program(program: &Program) -> Fingerprint {
     let mut s = Summary::default();
     // A summary takes any text.
-    let _ = write!(s, "{}|{:?}|{:?}|", program.parts, program.lists, program.kernels);
+    let _ = write!(s, "{}|{:?}|{:?}|", program.parts, program.lists, program.steps);
     for b in &program.buffers {
         let (kind, data): (&str, &[u8]) = match &b.role {
             Role::Const(t) => ("const", t.bytes()),

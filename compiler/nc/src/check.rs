@@ -97,7 +97,7 @@ fn describe(module: &Module, solved: &Module, face: &Face, compiled: Option<&Com
         let _ = writeln!(
             out,
             "\ncompiled for cpu\n  {} kernels, {arena} of state and temporaries, {consts} of constants",
-            c.program.kernels.len()
+            c.program.kernels().count()
         );
         for line in &c.report {
             let _ = writeln!(out, "  {line}");

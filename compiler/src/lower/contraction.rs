@@ -111,7 +111,7 @@ impl Lowering<'_> {
                 b.store(out, Index::var(o), acc);
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Lowering<'_> {
             let own = b.op(ScalarOp::And, &[past, begun]);
             b.if_then(own, |b| tile(b, full, rest));
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Lowering<'_> {
                 b.store(out, Index::var(o).plus(r, m as i64), sum);
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl Lowering<'_> {
                 });
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -315,7 +315,7 @@ impl Lowering<'_> {
                     });
                 });
             });
-            self.program.kernels.push(b.finish());
+            self.program.push(b.finish());
             Memory::whole(margins, elem)
         } else {
             source
@@ -363,7 +363,7 @@ impl Lowering<'_> {
                 });
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 }

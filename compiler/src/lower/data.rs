@@ -121,7 +121,7 @@ impl Lowering<'_> {
         } else {
             row(&mut b, &[]);
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Lowering<'_> {
                 });
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Where values live: buffers of the program for states, host arrays, temporaries and constants.
 
 use super::schedule::{Commit, Dest, Item, Schedule, updated};
-use super::{ALIGN, Lowering};
+use super::{ALIGN, Facts, Lowering};
 use nc_ir::graph::{Op, ValueId};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, ListId, Role, Scalar, ScalarOp, Val};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
+use rustc_hash::FxHashMap;
 
 /// The homes of everything.
 #[derive(Debug, Default)]
@@ -14,9 +15,13 @@ pub(crate) struct Homes {
     pub value: Vec<Option<BufId>>,
     /// Values stored without the contract's final `+ 0.0`, which whoever loads them adds.
     pub raw: Vec<bool>,
+    /// Where parameters of a region find their elements.
+    pub bound: FxHashMap<ValueId, Memory>,
+    /// Parameters that are the number of the iteration of a loop, by level.
+    pub iterations: FxHashMap<ValueId, usize>,
     pub states: Vec<BufId>,
     pub shadows: Vec<Option<BufId>>,
-    pub outputs: Vec<BufId>,
+    pub outputs: Vec<Target>,
     pub probes: Vec<BufId>,
     pub line_frames: Vec<Option<BufId>>,
     pub line_events: Vec<Option<ListId>>,
@@ -25,38 +30,45 @@ pub(crate) struct Homes {
 }
 
 impl Lowering<'_> {
-    /// Makes the buffers and lists that the schedule asks for.
-    pub fn allocate(&mut self, schedule: &Schedule) {
+    /// Makes the buffers of what a module's step function is given and gives.
+    pub fn allocate_interface(&mut self) {
         let module = self.facts.module;
-        let graph = self.facts.graph();
-        self.homes.value = vec![None; graph.values.len()];
-        self.homes.raw = vec![false; graph.values.len()];
+        let size = |facts: &Facts<'_>, v: ValueId| (facts.count(v), facts.ty(v).dtype);
         for p in &module.inputs {
-            let (n, dtype) = (self.facts.count(p.value), self.facts.ty(p.value).dtype);
-            self.homes.value[p.value.index()] = Some(self.program.add_buffer(p.name.clone(), dtype, n, Role::Input));
+            let (n, dtype) = size(&self.facts, p.value);
+            let buf = self.program.add_buffer(p.name.clone(), dtype, n, Role::Input);
+            self.homes.bound.insert(p.value, Memory::whole(buf, dtype));
         }
         for s in &module.states {
             let init = module.consts[s.init.index()].data.clone();
-            let (n, dtype) = (self.facts.count(s.read), self.facts.ty(s.read).dtype);
+            let (n, dtype) = size(&self.facts, s.read);
             self.homes.states.push(self.program.add_buffer(s.name.clone(), dtype, n, Role::State(init)));
         }
         for p in &module.outputs {
-            let (n, dtype) = (self.facts.count(p.value), self.facts.ty(p.value).dtype);
-            self.homes.outputs.push(self.program.add_buffer(p.name.clone(), dtype, n, Role::Output));
+            let (n, dtype) = size(&self.facts, p.value);
+            let buf = self.program.add_buffer(p.name.clone(), dtype, n, Role::Output);
+            self.homes.outputs.push(Target::whole(buf));
         }
         for p in &module.probes {
-            let (n, dtype) = (self.facts.count(p.value), self.facts.ty(p.value).dtype);
+            let (n, dtype) = size(&self.facts, p.value);
             let role = Role::Probe { every: p.every.max(1) };
             self.homes.probes.push(self.program.add_buffer(p.name.clone(), dtype, n, role));
         }
-        for (k, s) in module.states.iter().enumerate() {
+    }
+
+    /// Makes the buffers and lists that the schedule asks for.
+    pub fn allocate(&mut self, schedule: &Schedule) {
+        let graph = self.facts.graph();
+        self.homes.value = vec![None; graph.values.len()];
+        self.homes.raw = vec![false; graph.values.len()];
+        for (k, s) in self.facts.states.iter().enumerate() {
             let (n, dtype) = (self.facts.count(s.read), self.facts.ty(s.read).dtype);
             let has = |i: &Item| matches!(i, Item::Cluster(c) if c.stores.iter().any(|x| x.1 == Dest::Shadow(k)));
             let shadow = schedule.commits[k] == Commit::Copied && schedule.items.iter().any(has);
             let name = format!("{}.next", s.name);
             self.homes.shadows.push(shadow.then(|| self.program.add_buffer(name, dtype, n, Role::Temp)));
         }
-        for (k, l) in module.lines.iter().enumerate() {
+        for (k, l) in self.facts.lines.iter().enumerate() {
             let n = l.ty.elements().unwrap_or(0) * u64::from(l.depth + 1);
             let zero = Tensor::zeros(l.ty.dtype, Vec::new());
             self.homes.line_frames.push(
@@ -123,21 +135,27 @@ impl Lowering<'_> {
         let view = self.facts.view(v);
         let base = view.base;
         let single = self.facts.count(base) == 1;
+        let offset = view.offset as i64;
         if let Some(t) = self.facts.known[base.index()] {
-            let buf = match self.const_buffers.get(&base) {
+            let buf = match self.const_buffers.get(&std::ptr::from_ref(t)) {
                 Some(b) => *b,
                 None => {
                     let name = self.facts.graph().name_of(base);
                     let b = self.program.add_buffer(name, t.dtype(), t.len() as u64, Role::Const(t.clone()));
-                    self.const_buffers.insert(base, b);
+                    self.const_buffers.insert(t, b);
                     b
                 }
             };
-            return Ok(Memory { buf, elem: t.dtype(), offset: view.offset as i64, single, raw: false });
+            return Ok(Memory { offset, single, ..Memory::whole(buf, t.dtype()) });
+        }
+        if let Some(m) = self.homes.bound.get(&base) {
+            // A value that repeats one element has it at every place.
+            let offset = if m.single { m.offset } else { m.offset + offset };
+            return Ok(Memory { offset, single: m.single || single, ..*m });
         }
         let buf = self.home(base)?;
         let raw = self.homes.raw[base.index()];
-        Ok(Memory { buf, elem: self.facts.ty(base).dtype, offset: view.offset as i64, single, raw })
+        Ok(Memory { offset, single, raw, ..Memory::whole(buf, self.facts.ty(base).dtype) })
     }
 
     /// The slot of a list that holds the events of `back` ticks ago.
@@ -164,6 +182,39 @@ pub(crate) fn ring_slot(b: &mut KernelBuilder, slots: i64, back: i64) -> Val {
     b.op(ScalarOp::IRem, &[at, n])
 }
 
+/// Most loops that the place of a row can depend on; beyond, rows are copied.
+const MAX_ROWS: usize = 4;
+
+/// How a place moves with the iterations of the loops around.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rows {
+    /// Level of the loop, and elements from one iteration to the next.
+    terms: [(usize, i64); MAX_ROWS],
+    count: usize,
+}
+
+impl Rows {
+    /// With one more loop, if there is room.
+    pub fn and(mut self, level: usize, stride: i64) -> Option<Rows> {
+        *self.terms.get_mut(self.count)? = (level, stride);
+        self.count += 1;
+        Some(self)
+    }
+
+    /// True if the place does not move.
+    pub fn are_fixed(&self) -> bool {
+        self.count == 0
+    }
+
+    fn of(&self, b: &mut KernelBuilder, mut index: Index) -> Index {
+        for (level, stride) in &self.terms[..self.count] {
+            let i = b.iteration(*level);
+            index = index.plus(i, *stride);
+        }
+        index
+    }
+}
+
 /// Where the elements of a value can be loaded from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
@@ -174,20 +225,43 @@ pub(crate) struct Memory {
     /// One element that serves every index.
     pub single: bool,
     /// Lacks the final `+ 0.0`.
-    raw: bool,
+    pub raw: bool,
+    pub rows: Rows,
 }
 
 impl Memory {
     /// A whole buffer.
     pub fn whole(buf: BufId, elem: DType) -> Memory {
-        Memory { buf, elem, offset: 0, single: false, raw: false }
+        Memory { buf, elem, offset: 0, single: false, raw: false, rows: Rows::default() }
     }
 
     /// Loads the element at `index`.
     pub fn load(&self, b: &mut KernelBuilder, index: Index) -> Val {
         let index = if self.single { Index::at(self.offset) } else { index.offset(self.offset) };
+        let index = self.rows.of(b, index);
         let v = b.load(self.buf, self.elem, index);
         if self.raw { plus_zero(b, v) } else { v }
+    }
+}
+
+/// Where the elements of an output are stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub buf: BufId,
+    /// First element.
+    pub offset: i64,
+    pub rows: Rows,
+}
+
+impl Target {
+    /// A whole buffer.
+    pub fn whole(buf: BufId) -> Target {
+        Target { buf, offset: 0, rows: Rows::default() }
+    }
+
+    /// The place of the element at `index`.
+    pub fn at(&self, b: &mut KernelBuilder, index: Index) -> Index {
+        self.rows.of(b, index.offset(self.offset))
     }
 }
 

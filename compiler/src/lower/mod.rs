@@ -9,6 +9,7 @@ mod data;
 mod homes;
 mod pointwise;
 mod reduction;
+mod region;
 mod schedule;
 mod synapses;
 
@@ -18,8 +19,8 @@ use crate::rebuild::constants_of;
 use homes::Homes;
 use nc_ir::Diagnostic;
 use nc_ir::graph::connect::SynapseTable;
-use nc_ir::graph::{Class, ConnId, Graph, LineId, Module, Node, Op, ValueId};
-use nc_ir::kernel::{BufId, Program};
+use nc_ir::graph::{Class, ConnId, DelayLine, Graph, LineId, Module, Node, Op, ValueId};
+use nc_ir::kernel::{BufId, Program, Scalar};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
 use rustc_hash::FxHashMap;
@@ -53,20 +54,16 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
         facts,
         program: Program::new(module.name.clone(), options.parts.max(1)),
         options,
+        loops: 0,
         const_buffers: FxHashMap::default(),
         lists: schedule.list_of.clone(),
         tables: FxHashMap::default(),
         report: Vec::new(),
         errors: Vec::new(),
     };
+    cx.allocate_interface();
     cx.allocate(&schedule);
-    for item in &schedule.items {
-        match item {
-            Item::Cluster(cluster) => cx.cluster(cluster),
-            Item::Anchor(node) => cx.anchor(&module.graph.nodes[*node]),
-            Item::Scatter { events, target, every } => cx.scatter(*events, *target, *every),
-        }
-    }
+    cx.items(&schedule);
     if !cx.errors.is_empty() {
         return Err(cx.errors);
     }
@@ -74,11 +71,45 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
     Ok(Lowered { program: cx.program, states, lines, report: cx.report })
 }
 
-/// What the module says about each value, gathered once.
+/// A value that a graph hands from one run to the next: a state, or what a loop carries.
+pub(crate) struct Kept<'a> {
+    /// For messages.
+    pub name: &'a str,
+    /// The parameter that holds it before.
+    pub read: ValueId,
+    /// What it is afterwards.
+    pub next: ValueId,
+}
+
+/// What is known about the parameters of a region from the graph around it.
+#[derive(Default)]
+pub(crate) struct Given<'a> {
+    /// Constants.
+    pub known: Vec<(ValueId, &'a Tensor)>,
+    /// Values all of whose elements are the same constant.
+    pub uniform: Vec<(ValueId, Scalar)>,
+    /// Values that are mostly zero.
+    pub sparse: Vec<ValueId>,
+}
+
+/// What is known about each value of the graph that is lowered: the step function, or the body of a region. Gathered
+/// once.
 pub(crate) struct Facts<'a> {
+    /// Owner of the constants and synapses.
     pub module: &'a Module,
+    graph: &'a Graph,
+    pub states: Vec<Kept<'a>>,
+    /// Delay lines; a body has none.
+    pub lines: &'a [DelayLine],
+    pub outputs: Vec<ValueId>,
+    /// Probes and how often they are recorded.
+    pub probes: Vec<(ValueId, u64)>,
+    /// True for the body of a region: its outputs go to memory that holds anything before.
+    pub is_body: bool,
     /// The constant that a value is.
     pub known: Vec<Option<&'a Tensor>>,
+    /// Parameters all of whose elements are the same constant.
+    uniform: FxHashMap<ValueId, Scalar>,
     /// The node that defines a value, by index.
     pub def: Vec<Option<usize>>,
     /// The nodes that use a value, by index.
@@ -101,8 +132,36 @@ pub(crate) struct View {
 }
 
 impl<'a> Facts<'a> {
+    /// The facts about a module's step function.
     fn of(module: &'a Module) -> Facts<'a> {
-        let graph = &module.graph;
+        let states = module.states.iter().map(|s| Kept { name: &s.name, read: s.read, next: s.next }).collect();
+        let mut sparse = Vec::new();
+        for name in &module.sparse {
+            sparse.extend(module.inputs.iter().filter(|p| p.name == *name).map(|p| p.value));
+            sparse.extend(module.states.iter().filter(|s| s.name == *name).map(|s| s.read));
+        }
+        let facts = Facts {
+            lines: &module.lines,
+            outputs: module.outputs.iter().map(|p| p.value).collect(),
+            probes: module.probes.iter().map(|p| (p.value, p.every.max(1))).collect(),
+            is_body: false,
+            ..Facts::new(module, &module.graph, states)
+        };
+        facts.complete(Given { sparse, ..Given::default() })
+    }
+
+    /// The facts about the body of a region.
+    pub fn of_body(
+        module: &'a Module,
+        graph: &'a Graph,
+        states: Vec<Kept<'a>>,
+        outputs: Vec<ValueId>,
+        given: Given<'a>,
+    ) -> Facts<'a> {
+        Facts { outputs, ..Facts::new(module, graph, states) }.complete(given)
+    }
+
+    fn new(module: &'a Module, graph: &'a Graph, states: Vec<Kept<'a>>) -> Facts<'a> {
         let mut def = vec![None; graph.values.len()];
         let mut last_use = vec![0; graph.values.len()];
         let mut users = vec![Vec::new(); graph.values.len()];
@@ -115,46 +174,65 @@ impl<'a> Facts<'a> {
                 users[a.index()].push(k);
             }
         }
-        for r in crate::rebuild::roots(module) {
-            last_use[r.index()] = usize::MAX;
+        Facts {
+            module,
+            graph,
+            states,
+            lines: &[],
+            outputs: Vec::new(),
+            probes: Vec::new(),
+            is_body: true,
+            known: constants_of(graph, &module.consts),
+            uniform: FxHashMap::default(),
+            def,
+            users,
+            last_use,
+            finite: vec![false; graph.values.len()],
+            sparse: vec![false; graph.values.len()],
+        }
+    }
+
+    /// Adds what follows from where the values go and from what is given.
+    fn complete(mut self, given: Given<'a>) -> Facts<'a> {
+        let graph = self.graph;
+        let roots = self.outputs.iter().chain(self.states.iter().map(|s| &s.next));
+        for r in roots.chain(self.lines.iter().map(|l| &l.source)).chain(self.probes.iter().map(|p| &p.0)) {
+            self.last_use[r.index()] = usize::MAX;
         }
         // A view keeps its base alive.
         for node in graph.nodes.iter().rev() {
             if matches!(node.op, Op::Reshape { .. } | Op::Slice { .. } | Op::Broadcast { .. }) {
-                let u = last_use[node.results[0].index()];
-                let base = &mut last_use[node.args[0].index()];
+                let u = self.last_use[node.results[0].index()];
+                let base = &mut self.last_use[node.args[0].index()];
                 *base = (*base).max(u);
             }
         }
-        let finite = vec![false; graph.values.len()];
-        let mut facts = Facts {
-            module,
-            known: constants_of(graph, &module.consts),
-            def,
-            users,
-            last_use,
-            finite,
-            sparse: Vec::new(),
-        };
+        for (v, t) in given.known {
+            self.known[v.index()] = Some(t);
+        }
+        self.uniform.extend(given.uniform);
         for node in &graph.nodes {
             if let (Op::Linear | Op::Conv { .. }, [_, w, ..]) = (&node.op, node.args.as_slice()) {
-                facts.finite[w.index()] = facts.known[w.index()].is_some_and(is_finite);
+                self.finite[w.index()] = self.known[w.index()].is_some_and(is_finite);
             }
         }
-        facts.sparse = facts.find_sparse();
-        facts
+        for v in given.sparse {
+            self.sparse[v.index()] = true;
+        }
+        self.find_sparse();
+        self
     }
 
     pub fn graph(&self) -> &'a Graph {
-        &self.module.graph
+        self.graph
     }
 
     pub fn node_of(&self, v: ValueId) -> Option<&'a Node> {
-        self.def[v.index()].map(|k| &self.module.graph.nodes[k])
+        self.def[v.index()].map(|k| &self.graph.nodes[k])
     }
 
     pub fn ty(&self, v: ValueId) -> &'a TensorType {
-        self.module.graph.ty(v)
+        self.graph.ty(v)
     }
 
     pub fn count(&self, v: ValueId) -> u64 {
@@ -166,10 +244,12 @@ impl<'a> Facts<'a> {
     }
 
     /// The scalar constant that stands for every element of a value.
-    pub fn splat(&self, v: ValueId) -> Option<nc_ir::kernel::Scalar> {
+    pub fn splat(&self, v: ValueId) -> Option<Scalar> {
         let base = self.view(v).base;
-        let t = self.known[base.index()].filter(|t| t.len() == 1)?;
-        nc_ir::graph::expand::load(t, 0)
+        match self.known[base.index()].filter(|t| t.len() == 1) {
+            Some(t) => nc_ir::graph::expand::load(t, 0),
+            None => self.uniform.get(&base).copied(),
+        }
     }
 
     /// Follows reshapes, contiguous slices and broadcasts of scalars to the value that holds the elements.
@@ -198,20 +278,12 @@ impl<'a> Facts<'a> {
         node.results.len() == 1 && self.view(node.results[0]).base != node.results[0]
     }
 
-    fn find_sparse(&self) -> Vec<bool> {
-        let graph = self.graph();
-        let mut sparse = vec![false; graph.values.len()];
-        for name in &self.module.sparse {
-            for p in self.module.inputs.iter().filter(|p| p.name == *name) {
-                sparse[p.value.index()] = true;
-            }
-            for s in self.module.states.iter().filter(|s| s.name == *name) {
-                sparse[s.read.index()] = true;
-            }
-        }
+    /// Finds what is mostly zero because its operands are.
+    fn find_sparse(&mut self) {
+        let mut sparse = std::mem::take(&mut self.sparse);
         // Twice, so that what a state's next value tells reaches the readers of the state.
         for _ in 0..2 {
-            for node in &graph.nodes {
+            for node in &self.graph.nodes {
                 let is = |v: &ValueId| sparse[v.index()] || self.is_truth(*v);
                 let zero = |v: &ValueId| self.splat(*v).is_some_and(|s| s.bits() == 0);
                 let found = match &node.op {
@@ -224,13 +296,13 @@ impl<'a> Facts<'a> {
                     sparse[node.results[0].index()] = true;
                 }
             }
-            for s in &self.module.states {
+            for s in &self.states {
                 if sparse[s.next.index()] {
                     sparse[s.read.index()] = true;
                 }
             }
         }
-        sparse
+        self.sparse = sparse;
     }
 
     /// True for a truth value that was turned into a number: zeros and ones.
@@ -318,8 +390,10 @@ pub(crate) struct Lowering<'a> {
     pub homes: Homes,
     pub program: Program,
     pub options: &'a Options,
-    /// Constants of the model that are read as they stand.
-    const_buffers: FxHashMap<ValueId, BufId>,
+    /// How many loops are open around what is lowered.
+    pub loops: usize,
+    /// Constants of the model that are read as they stand, by where they lie.
+    const_buffers: FxHashMap<*const Tensor, BufId>,
     /// The schedule's list of each source.
     pub lists: FxHashMap<Source, usize>,
     /// Connectivities that were expanded.
@@ -328,8 +402,19 @@ pub(crate) struct Lowering<'a> {
     pub errors: Errors,
 }
 
-impl Lowering<'_> {
-    fn anchor(&mut self, node: &Node) {
+impl<'a> Lowering<'a> {
+    /// Writes the kernels of the scheduled items.
+    fn items(&mut self, schedule: &Schedule) {
+        for item in &schedule.items {
+            match item {
+                Item::Cluster(cluster) => self.cluster(cluster),
+                Item::Anchor(node) => self.anchor(&self.facts.graph.nodes[*node]),
+                Item::Scatter { events, target, every } => self.scatter(*events, *target, *every),
+            }
+        }
+    }
+
+    fn anchor(&mut self, node: &'a Node) {
         let result = match &node.op {
             Op::Linear => self.linear(node),
             Op::Matmul => self.matmul(node),
@@ -342,6 +427,9 @@ impl Lowering<'_> {
             Op::Project { .. } => self.project(node),
             Op::PlasticPre { .. } => self.plastic_pre(node),
             Op::PlasticPost { .. } => self.plastic_post(node),
+            Op::If => self.cond(node),
+            Op::Scan { .. } => self.scan(node),
+            Op::Loop { .. } => self.repeat(node),
             op => Err(unsupported(op)),
         };
         if let Err(e) = result {

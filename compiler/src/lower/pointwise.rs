@@ -41,6 +41,8 @@ impl Lowering<'_> {
             if let Some(k) = self.facts.splat(*v) {
                 let k = b.constant(k);
                 memo.insert(*v, k);
+            } else if let Some(i) = self.iteration(&mut b, *v) {
+                memo.insert(*v, i);
             } else if c.extent > 1 && self.facts.count(self.facts.view(*v).base) == 1 {
                 let m = self.memory(*v)?;
                 let x = m.load(&mut b, Index::default());
@@ -69,13 +71,13 @@ impl Lowering<'_> {
             result = self.element(&mut b, c, i, &mut memo, &frames, &pushes);
         }
         result?;
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
     /// First element of the frame of a line that is so many ticks old.
     fn frame(&self, b: &mut KernelBuilder, line: usize, back: u32) -> Val {
-        let l = &self.facts.module.lines[line];
+        let l = &self.facts.lines[line];
         let slot = ring_slot(b, i64::from(l.depth) + 1, i64::from(back));
         let n = b.index(l.ty.elements().unwrap_or(0) as i64);
         b.op(ScalarOp::IMul, &[slot, n])
@@ -150,13 +152,19 @@ impl Lowering<'_> {
             conditions.push((*list, *slot, is_event(b, x, self.elem(*v))));
         }
         for ((v, dest), x) in c.stores.iter().zip(values) {
-            let (buf, index) = self.target(*v, *dest, i, frames)?;
+            let (buf, index) = self.target(b, *v, *dest, i, frames)?;
             b.store(buf, index, x);
         }
         for (list, slot, cond) in conditions {
             b.push(list, slot, cond, i);
         }
         Ok(())
+    }
+
+    /// The number of a loop's iteration, if that is what a value is.
+    pub fn iteration(&self, b: &mut KernelBuilder, v: ValueId) -> Option<Val> {
+        let level = self.homes.iterations.get(&self.facts.view(v).base)?;
+        Some(b.iteration(*level))
     }
 
     /// Element i of a value, computed in this loop or loaded.
@@ -185,6 +193,7 @@ impl Lowering<'_> {
 
     fn target(
         &self,
+        b: &mut KernelBuilder,
         v: ValueId,
         dest: Dest,
         i: Val,
@@ -193,7 +202,10 @@ impl Lowering<'_> {
         let missing = || self.bug("a store has no target");
         Ok(match dest {
             Dest::Temp => (self.home(v)?, Index::var(i)),
-            Dest::Output(k) => (self.homes.outputs[k], Index::var(i)),
+            Dest::Output(k) => {
+                let target = self.homes.outputs[k];
+                (target.buf, target.at(b, Index::var(i)))
+            }
             Dest::Probe(k) => (self.homes.probes[k], Index::var(i)),
             Dest::State(k) | Dest::FromShadow(k) => (self.homes.states[k], Index::var(i)),
             Dest::Shadow(k) => (self.homes.shadows[k].ok_or_else(missing)?, Index::var(i)),
@@ -205,7 +217,7 @@ impl Lowering<'_> {
     pub fn scatter(&mut self, events: usize, target: Dest, every: u64) {
         let list = self.homes.lists[events];
         let buf = match target {
-            Dest::Output(k) => self.homes.outputs[k],
+            Dest::Output(k) => self.homes.outputs[k].buf,
             Dest::Probe(k) => self.homes.probes[k],
             Dest::Temp | Dest::Ring(_) | Dest::Shadow(_) | Dest::State(_) | Dest::FromShadow(_) => {
                 self.errors.push(self.bug("events are scattered into host frames only"));
@@ -217,7 +229,7 @@ impl Lowering<'_> {
         let slot = self.slot(&mut b, list, 0);
         let one = b.constant(Scalar::Bool(true));
         b.events(list, slot, 1, |b, at| b.store(buf, Index::var(at[0]), one));
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
     }
 }
 

@@ -54,7 +54,7 @@ impl Lowering<'_> {
             let n = divide(&mut b, n, self.facts.count(x), DType::F32);
             b.store(out, Index::default(), n);
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl Lowering<'_> {
             let zero = b.index(0);
             one(&mut b, zero);
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl Lowering<'_> {
             });
             b.store(out, Index::var(o), best[1]);
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl Lowering<'_> {
                 });
             });
         });
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 }

@@ -109,26 +109,25 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub fn of(facts: &Facts<'_>) -> Result<Schedule, Errors> {
-        let module = facts.module;
         let n = facts.graph().values.len();
         let mut s = Schedule {
             items: Vec::new(),
             events: Vec::new(),
             list_of: FxHashMap::default(),
-            line_frames: vec![false; module.lines.len()],
-            line_list: vec![None; module.lines.len()],
+            line_frames: vec![false; facts.lines.len()],
+            line_list: vec![None; facts.lines.len()],
             stored: vec![false; n],
-            commits: vec![Commit::Stays; module.states.len()],
+            commits: vec![Commit::Stays; facts.states.len()],
             in_place: FxHashMap::default(),
             occupies: vec![None; n],
             item_of: vec![None; n],
             by_extent: FxHashMap::default(),
             lists_of: FxHashMap::default(),
             filled: Vec::new(),
-            shadow_at: vec![0; module.states.len()],
+            shadow_at: vec![0; facts.states.len()],
         };
         s.plan_events(facts);
-        for (k, state) in module.states.iter().enumerate() {
+        for (k, state) in facts.states.iter().enumerate() {
             s.occupies[state.read.index()] = Some(k);
         }
         for (k, node) in facts.graph().nodes.iter().enumerate() {
@@ -190,7 +189,7 @@ impl Schedule {
                 continue;
             }
             if let Source::Line(l, _) = key {
-                let line = &facts.module.lines[l.index()];
+                let line = &facts.lines[l.index()];
                 let id = self.events.len();
                 let value = event_value(facts, line.source);
                 self.events.push(EventPlan { value, slots: line.depth + 1 });
@@ -355,11 +354,10 @@ impl Schedule {
 
     /// Outputs, probes, delay lines, and next values that are other states' old ones.
     fn roots(&mut self, facts: &Facts<'_>) {
-        let module = facts.module;
-        for (k, p) in module.outputs.iter().enumerate() {
-            self.record(facts, p.value, Dest::Output(k), 1);
+        for (k, v) in facts.outputs.iter().enumerate() {
+            self.record(facts, *v, Dest::Output(k), 1);
         }
-        for (k, line) in module.lines.iter().enumerate() {
+        for (k, line) in facts.lines.iter().enumerate() {
             if let Some(id) = self.line_list[k] {
                 self.collect(facts, id);
             }
@@ -367,7 +365,7 @@ impl Schedule {
                 self.write(facts, line.source, Dest::Ring(k), 1);
             }
         }
-        for (k, s) in module.states.iter().enumerate() {
+        for (k, s) in facts.states.iter().enumerate() {
             let base = facts.view(s.next).base;
             let from_state = self.occupies[base.index()].is_some_and(|o| o != k || base != s.next);
             let from_outside = self.item_of[base.index()].is_none() && self.occupies[base.index()].is_none();
@@ -377,8 +375,8 @@ impl Schedule {
                 self.commits[k] = Commit::Copied;
             }
         }
-        for (k, p) in module.probes.iter().enumerate() {
-            self.record(facts, p.value, Dest::Probe(k), p.every.max(1));
+        for (k, (v, every)) in facts.probes.iter().enumerate() {
+            self.record(facts, *v, Dest::Probe(k), *every);
         }
     }
 
@@ -386,6 +384,7 @@ impl Schedule {
     fn record(&mut self, facts: &Facts<'_>, v: ValueId, target: Dest, every: u64) {
         let base = event_value(facts, v);
         if facts.ty(v).dtype == DType::Bool
+            && !facts.is_body
             && facts.count(base) == facts.count(v)
             && let Some(id) = self.lists_of.get(&base).and_then(|l| l.first()).copied()
         {
@@ -429,7 +428,7 @@ impl Schedule {
                 Item::Scatter { .. } => {}
             }
         }
-        for s in &facts.module.states {
+        for s in &facts.states {
             needed[facts.view(s.next).base.index()] = true;
         }
         for node in nodes.iter().rev() {
@@ -490,14 +489,14 @@ impl Schedule {
             }
         }
         // The values that live in each state's buffer.
-        let mut occupants: Vec<Vec<ValueId>> = vec![Vec::new(); facts.module.states.len()];
+        let mut occupants: Vec<Vec<ValueId>> = vec![Vec::new(); facts.states.len()];
         for (v, o) in self.occupies.iter().enumerate() {
             if let Some(k) = o {
                 occupants[*k].push(ValueId(v as u32));
             }
         }
         let mut taken: FxHashMap<ValueId, usize> = FxHashMap::default();
-        for (k, s) in facts.module.states.iter().enumerate() {
+        for (k, s) in facts.states.iter().enumerate() {
             let read_by = |marks: &[Option<usize>]| occupants[k].iter().filter_map(|v| marks[v.index()]).max();
             let made = occupants[k].iter().filter_map(|v| self.item_of[v.index()]).max();
             let (last, last_whole) = (read_by(&last).max(made), read_by(&last_whole).max(made));

@@ -218,7 +218,7 @@ impl Lowering<'_> {
         if let Some(e) = failure {
             return Err(self.bug(e));
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -282,7 +282,7 @@ impl Lowering<'_> {
         if let Some(e) = failure {
             return Err(self.bug(e));
         }
-        self.program.kernels.push(b.finish());
+        self.program.push(b.finish());
         Ok(())
     }
 
@@ -307,7 +307,7 @@ impl Lowering<'_> {
                 };
                 b.store(target, Index::var(i), v);
             });
-            self.program.kernels.push(b.finish());
+            self.program.push(b.finish());
         }
         Ok(())
     }

@@ -7,8 +7,8 @@
 //! there.
 
 use super::program::{
-    Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val,
-    loaded_type,
+    Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, Kernels, ListId, Parallel, Program, Role, Step,
+    Stmt, Val, loaded_type,
 };
 use super::scalar::{Emit, Scalar, ScalarOp, ScalarType};
 use crate::types::DType;
@@ -30,6 +30,16 @@ impl Program {
     pub fn add_list(&mut self, name: impl Into<String>, len: u64, slots: u32, align: u64) -> ListId {
         self.lists.push(EventList { name: name.into(), len, slots, align });
         ListId(self.lists.len() as u32 - 1)
+    }
+
+    /// Appends a kernel to the steps.
+    pub fn push(&mut self, kernel: Kernel) {
+        self.steps.push(Step::Kernel(kernel));
+    }
+
+    /// Every kernel, those inside loops and branches too, in the order of the text; messages number them in this order.
+    pub fn kernels(&self) -> Kernels<'_> {
+        Kernels { open: vec![self.steps.iter()] }
     }
 
     /// Element type of a buffer.
@@ -62,12 +72,13 @@ struct Scope {
 ///     let w = b.op(ScalarOp::FMul, &[v, two]);
 ///     b.store(y, Index::var(i), w);
 /// });
-/// program.kernels.push(b.finish());
+/// program.push(b.finish());
 /// ```
 pub struct KernelBuilder {
     name: String,
     parallel: Option<Parallel>,
     every: u64,
+    iterations: Vec<Val>,
     types: Vec<ScalarType>,
     known: FxHashMap<Val, Scalar>,
     /// Enclosing blocks, outermost first; never empty.
@@ -81,6 +92,7 @@ impl KernelBuilder {
             name: name.into(),
             parallel,
             every,
+            iterations: Vec::new(),
             types: vec![ScalarType::I64; Kernel::ENTRY_VALS as usize],
             known: FxHashMap::default(),
             scopes: vec![Scope::default()],
@@ -105,6 +117,15 @@ impl KernelBuilder {
     /// One past the last item of the part, `i64`.
     pub fn hi(&self) -> Val {
         Kernel::HI
+    }
+
+    /// The number of the current iteration of a loop around the kernel, `i64`; level 0 is the outermost.
+    pub fn iteration(&mut self, level: usize) -> Val {
+        while self.iterations.len() <= level {
+            let v = self.fresh(ScalarType::I64);
+            self.iterations.push(v);
+        }
+        self.iterations[level]
     }
 
     /// The extent that the kernel is split over.
@@ -221,6 +242,7 @@ impl KernelBuilder {
             name: self.name,
             parallel: self.parallel,
             every: self.every,
+            iterations: self.iterations,
             vals: self.types.len() as u32,
             body: Block { stmts },
         }

@@ -16,7 +16,7 @@ pub mod verify;
 
 pub use builder::KernelBuilder;
 pub use program::{
-    Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val,
-    loaded_type,
+    Block, BufId, Buffer, Carried, Element, EventBody, EventList, Index, Kernel, Kernels, ListId, Parallel, Program,
+    Role, Step, Stmt, Trips, Val, loaded_type,
 };
 pub use scalar::{Emit, Evaluate, Scalar, ScalarOp, ScalarType, Signature};

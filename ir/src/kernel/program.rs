@@ -1,9 +1,10 @@
 //! The kernel IR: buffers, event lists and kernels that run one after another in every tick.
 //!
-//! Semantics in brief. A [`Program`] advances one tick by running its kernels in order. A parallel kernel runs once for
-//! each part p of `parts`, over its own range `lo..hi` of the kernel's extent, and no part reads what another writes in
-//! the same kernel; between kernels all parts meet. A serial kernel runs once. Values are scalars in single assignment;
-//! memory is typed buffers indexed by element.
+//! Semantics in brief. A [`Program`] advances one tick by running its steps in order: kernels, and loops and branches
+//! around steps. A parallel kernel runs once for each part p of `parts`, over its own range `lo..hi` of the kernel's
+//! extent, and no part reads what another writes in the same kernel; between kernels all parts meet. A serial kernel runs
+//! once. All parts take the same way through loops and branches: what decides is read from memory, by all of them
+//! before any goes on. Values are scalars in single assignment; memory is typed buffers indexed by element.
 
 use super::scalar::{Scalar, ScalarOp, ScalarType};
 use crate::tensor::Tensor;
@@ -33,8 +34,77 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Event lists.
     pub lists: Vec<EventList>,
-    /// Kernels in the order of a tick.
-    pub kernels: Vec<Kernel>,
+    /// What is done in a tick, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a tick.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    /// Runs a kernel.
+    Kernel(Kernel),
+    /// Runs `body` again and again.
+    Loop {
+        /// How many times at most.
+        trips: Trips,
+        /// Read before each iteration: the first time that it is false, the loop ends.
+        condition: Option<Element>,
+        /// The steps of an iteration.
+        body: Vec<Step>,
+    },
+    /// Runs `then_steps` if the condition holds, else `else_steps`.
+    If {
+        /// Read once.
+        condition: Element,
+        /// When true.
+        then_steps: Vec<Step>,
+        /// When false.
+        else_steps: Vec<Step>,
+    },
+}
+
+/// How often a loop of steps runs at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trips {
+    /// This often.
+    Known(u64),
+    /// As often as this `i64` says when the loop begins; never if it is negative.
+    Read(Element),
+}
+
+/// An element of a buffer that decides the way through the steps. Not one of a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Element {
+    /// The buffer.
+    pub buf: BufId,
+    /// The element.
+    pub at: u64,
+}
+
+/// The kernels of a program in the order of its text, see [`Program::kernels`].
+#[derive(Clone, Debug)]
+pub struct Kernels<'a> {
+    /// What is left of each open list of steps, innermost last.
+    pub(super) open: Vec<std::slice::Iter<'a, Step>>,
+}
+
+impl<'a> Iterator for Kernels<'a> {
+    type Item = &'a Kernel;
+
+    fn next(&mut self) -> Option<&'a Kernel> {
+        while let Some(steps) = self.open.last_mut() {
+            match steps.next() {
+                Some(Step::Kernel(k)) => return Some(k),
+                Some(Step::Loop { body, .. }) => self.open.push(body.iter()),
+                Some(Step::If { then_steps, else_steps, .. }) => {
+                    self.open.push(else_steps.iter());
+                    self.open.push(then_steps.iter());
+                }
+                None => drop(self.open.pop()),
+            }
+        }
+        None
+    }
 }
 
 /// What a buffer is for.
@@ -138,9 +208,13 @@ pub struct Kernel {
     pub parallel: Option<Parallel>,
     /// Runs only in ticks that are multiples of this; at least 1.
     pub every: u64,
+    /// Values, `i64`, that are defined on entry as the numbers, from 0, of the current iterations of the loops around the
+    /// kernel, the outermost first. Inner loops that the kernel does not ask about are left out.
+    pub iterations: Vec<Val>,
     /// Number of values; `Val`s are below it.
     pub vals: u32,
-    /// The code. [`Kernel::TICK`], [`Kernel::PART`], [`Kernel::LO`] and [`Kernel::HI`] are defined on entry.
+    /// The code. [`Kernel::TICK`], [`Kernel::PART`], [`Kernel::LO`] and [`Kernel::HI`] are defined on entry, as are
+    /// `iterations`.
     pub body: Block,
 }
 
@@ -153,7 +227,7 @@ impl Kernel {
     pub const LO: Val = Val(2);
     /// One past the last item of the part, `i64`; 0 in a serial kernel.
     pub const HI: Val = Val(3);
-    /// Number of values that are defined on entry.
+    /// Number of values that are defined on entry of every kernel.
     pub const ENTRY_VALS: u32 = 4;
 }
 

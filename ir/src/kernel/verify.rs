@@ -6,7 +6,8 @@
 
 use super::abi::Layout;
 use super::program::{
-    Block, BufId, Carried, EventBody, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val, loaded_type,
+    Block, BufId, Carried, Element, EventBody, Index, Kernel, ListId, Parallel, Program, Role, Step, Stmt, Trips, Val,
+    loaded_type,
 };
 use super::scalar::{Scalar, ScalarType};
 use crate::types::DType;
@@ -21,6 +22,9 @@ pub const MAX_VALS: u32 = 1 << 24;
 
 /// Deepest nesting of blocks.
 pub const MAX_DEPTH: usize = 64;
+
+/// Deepest nesting of loops and branches around kernels.
+pub const MAX_STEP_DEPTH: usize = 64;
 
 /// Largest extent of a buffer, a list or a parallel kernel, and the largest `align` and `every`.
 pub const MAX_LEN: u64 = 1 << 40;
@@ -96,6 +100,13 @@ constraints! {
     ProbeEvery = "K021";
     /// Blocks nest at most 64 deep.
     Depth = "K022";
+    /// What decides a loop or a branch of steps is an element of a buffer that is no probe: `i64` for trips, `bool` for a
+    /// condition.
+    StepElement = "K023";
+    /// Loops and branches around kernels nest at most 64 deep.
+    StepDepth = "K024";
+    /// A kernel asks for the iterations of no more loops than there are around it.
+    Iterations = "K025";
 }
 
 /// A constraint that a program does not keep.
@@ -128,24 +139,63 @@ impl std::error::Error for VerifierError {}
 pub fn verify(program: &Program) -> Result<(), Vec<VerifierError>> {
     let mut errors = Vec::new();
     declarations(program, &mut errors);
-    for (k, kernel) in program.kernels.iter().enumerate() {
-        let mut check = Check {
-            program,
-            kernel,
-            number: k,
-            errors: &mut errors,
-            types: FxHashMap::default(),
-            constants: FxHashMap::default(),
-            defined: FxHashSet::default(),
-            scopes: vec![Vec::new()],
-            loops: Vec::new(),
-            reads: FxHashSet::default(),
-            writes: FxHashSet::default(),
-        };
-        check.kernel();
-    }
+    steps(program, &program.steps, Around::default(), &mut 0, &mut errors);
     errors.truncate(MAX_ERRORS);
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What stands around a list of steps.
+#[derive(Clone, Copy, Default)]
+struct Around {
+    depth: usize,
+    loops: usize,
+}
+
+/// Checks steps; `number` counts the kernels.
+fn steps(program: &Program, list: &[Step], around: Around, number: &mut usize, errors: &mut Vec<VerifierError>) {
+    if around.depth > MAX_STEP_DEPTH {
+        let what = format!("a step is nested more than {MAX_STEP_DEPTH} deep");
+        errors.push(VerifierError { constraint: Constraint::StepDepth, kernel: None, what });
+        return;
+    }
+    let deeper = Around { depth: around.depth + 1, ..around };
+    for step in list {
+        match step {
+            Step::Kernel(kernel) => {
+                let mut check = Check::new(program, kernel, *number, errors);
+                check.kernel(around.loops);
+                *number += 1;
+            }
+            Step::Loop { trips, condition, body } => {
+                if let Trips::Read(e) = trips {
+                    element(program, *e, DType::I64, errors);
+                }
+                if let Some(e) = condition {
+                    element(program, *e, DType::Bool, errors);
+                }
+                steps(program, body, Around { loops: around.loops + 1, ..deeper }, number, errors);
+            }
+            Step::If { condition, then_steps, else_steps } => {
+                element(program, *condition, DType::Bool, errors);
+                steps(program, then_steps, deeper, number, errors);
+                steps(program, else_steps, deeper, number, errors);
+            }
+        }
+        if errors.len() >= MAX_ERRORS {
+            return;
+        }
+    }
+}
+
+fn element(program: &Program, e: Element, elem: DType, errors: &mut Vec<VerifierError>) {
+    let what = match program.buffers.get(e.buf.index()) {
+        None => format!("there is no {}", e.buf),
+        Some(b) if matches!(b.role, Role::Probe { .. }) => format!("{} decides a step and is a probe", e.buf),
+        Some(b) if b.elem != elem => format!("{}[{}] is {}, not {elem}", e.buf, e.at, b.elem),
+        Some(b) if e.at >= b.len => format!("{}[{}] is outside its {} elements", e.buf, e.at, b.len),
+        Some(_) => return,
+    };
+    errors.push(VerifierError { constraint: Constraint::StepElement, kernel: None, what });
 }
 
 fn declarations(program: &Program, errors: &mut Vec<VerifierError>) {
@@ -217,14 +267,31 @@ struct Check<'a> {
     writes: FxHashSet<ListId>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(program: &'a Program, kernel: &'a Kernel, number: usize, errors: &'a mut Vec<VerifierError>) -> Check<'a> {
+        Check {
+            program,
+            kernel,
+            number,
+            errors,
+            types: FxHashMap::default(),
+            constants: FxHashMap::default(),
+            defined: FxHashSet::default(),
+            scopes: vec![Vec::new()],
+            loops: Vec::new(),
+            reads: FxHashSet::default(),
+            writes: FxHashSet::default(),
+        }
+    }
+
     fn fail(&mut self, constraint: Constraint, what: String) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(VerifierError { constraint, kernel: Some(self.number), what });
         }
     }
 
-    fn kernel(&mut self) {
+    /// Checks the kernel, which stands in so many loops of steps.
+    fn kernel(&mut self, around: usize) {
         let k = self.kernel;
         if k.every == 0 {
             self.fail(Constraint::Positive, "`every` is 0".to_string());
@@ -245,6 +312,16 @@ impl Check<'_> {
         for v in [Kernel::TICK, Kernel::PART, Kernel::LO, Kernel::HI] {
             self.types.insert(v, ScalarType::I64);
             self.defined.insert(v);
+        }
+        if k.iterations.len() > around {
+            let n = k.iterations.len();
+            self.fail(
+                Constraint::Iterations,
+                format!("the iterations of {n} loops are asked for, {around} are around"),
+            );
+        }
+        for v in &k.iterations {
+            self.define(*v, ScalarType::I64);
         }
         self.block(&k.body, &[]);
         let both: Vec<ListId> = self.writes.intersection(&self.reads).copied().collect();

@@ -15,8 +15,16 @@ fn program(stmts: Vec<Stmt>) -> Program {
     p.add_list("e", 8, 1, 4);
     p.add_list("ring", 8, 3, 4);
     let parallel = Some(Parallel { len: 8, align: 4 });
-    p.kernels.push(Kernel { name: "k".into(), parallel, every: 1, vals: 32, body: Block { stmts } });
+    p.push(Kernel { name: "k".into(), parallel, every: 1, iterations: Vec::new(), vals: 32, body: Block { stmts } });
     p
+}
+
+/// The kernel of [`program`].
+fn kernel(p: &mut Program) -> &mut Kernel {
+    match &mut p.steps[0] {
+        Step::Kernel(k) => k,
+        Step::Loop { .. } | Step::If { .. } => panic!("a kernel"),
+    }
 }
 
 fn f32c(dst: u32, x: f32) -> Stmt {
@@ -90,10 +98,10 @@ fn k002_size() {
     p.add_list("big", 1 << 32, 1, 1);
     violates(&p, Constraint::Size);
     let mut p = program(Vec::new());
-    p.kernels[0].every = u64::MAX;
+    kernel(&mut p).every = u64::MAX;
     violates(&p, Constraint::Size);
     let mut p = program(Vec::new());
-    p.kernels[0].parallel = Some(Parallel { len: u64::MAX, align: 1 });
+    kernel(&mut p).parallel = Some(Parallel { len: u64::MAX, align: 1 });
     violates(&p, Constraint::Size);
     let mut p = program(Vec::new());
     p.add_list("ring", u64::from(u32::MAX), u32::MAX, 1);
@@ -106,10 +114,10 @@ fn k003_positive() {
     p.lists[0].slots = 0;
     violates(&p, Constraint::Positive);
     let mut p = program(Vec::new());
-    p.kernels[0].every = 0;
+    kernel(&mut p).every = 0;
     violates(&p, Constraint::Positive);
     let mut p = program(Vec::new());
-    p.kernels[0].parallel = Some(Parallel { len: 8, align: 0 });
+    kernel(&mut p).parallel = Some(Parallel { len: 8, align: 0 });
     violates(&p, Constraint::Positive);
     let mut p = program(Vec::new());
     p.buffers[2].role = Role::Probe { every: 0 };
@@ -133,7 +141,7 @@ fn k004_data() {
 fn k005_value_number() {
     body_violates(vec![f32c(32, 0.0)], Constraint::ValueNumber);
     let mut p = program(Vec::new());
-    p.kernels[0].vals = 3;
+    kernel(&mut p).vals = 3;
     violates(&p, Constraint::ValueNumber);
 }
 
@@ -243,9 +251,9 @@ fn k016_vector_lists() {
 #[test]
 fn k017_list_writer() {
     let mut p = program(vec![i64c(4, 0), Stmt::Clear { list: ListId(0), slot: Val(4) }]);
-    p.kernels[0].parallel = None;
+    kernel(&mut p).parallel = None;
     violates(&p, Constraint::ListWriter);
-    p.kernels[0].parallel = Some(Parallel { len: 8, align: 8 });
+    kernel(&mut p).parallel = Some(Parallel { len: 8, align: 8 });
     violates(&p, Constraint::ListWriter);
 }
 
@@ -291,4 +299,49 @@ fn k022_depth() {
     let p = program(with(MAX_DEPTH));
     let found = verify(&p).expect_err("too deep");
     assert!(found.iter().all(|e| e.constraint == Constraint::Depth), "{found:?}");
+}
+
+#[test]
+fn k023_step_element() {
+    let with = |step: Step| {
+        let mut p = program(Vec::new());
+        p.add_buffer("n", DType::I64, 2, Role::Temp);
+        p.add_buffer("c", DType::Bool, 2, Role::Temp);
+        p.add_buffer("d", DType::Bool, 2, Role::Probe { every: 1 });
+        p.steps.push(step);
+        p
+    };
+    let element = |buf: u32, at: u64| Element { buf: BufId(buf), at };
+    let repeat = |trips, condition| with(Step::Loop { trips, condition, body: Vec::new() });
+    let branch = |condition| with(Step::If { condition, then_steps: Vec::new(), else_steps: Vec::new() });
+    assert_eq!(verify(&repeat(Trips::Read(element(4, 1)), Some(element(5, 0)))), Ok(()));
+    assert_eq!(verify(&branch(element(5, 1))), Ok(()));
+    for e in [element(4, 2), element(5, 0), element(0, 0), element(9, 0)] {
+        violates(&repeat(Trips::Read(e), None), Constraint::StepElement);
+    }
+    for e in [element(5, 2), element(4, 0), element(6, 0), element(9, 0)] {
+        violates(&repeat(Trips::Known(3), Some(e)), Constraint::StepElement);
+        violates(&branch(e), Constraint::StepElement);
+    }
+}
+
+#[test]
+fn k024_step_depth() {
+    let nested = |depth: usize| {
+        let mut p = Program::new("p", 1);
+        p.steps =
+            (0..depth).fold(Vec::new(), |body, _| vec![Step::Loop { trips: Trips::Known(1), condition: None, body }]);
+        p
+    };
+    assert_eq!(verify(&nested(MAX_STEP_DEPTH)), Ok(()));
+    violates(&nested(MAX_STEP_DEPTH + 1), Constraint::StepDepth);
+}
+
+#[test]
+fn k025_iterations() {
+    let mut p = program(Vec::new());
+    kernel(&mut p).iterations = vec![Val(9)];
+    violates(&p, Constraint::Iterations);
+    p.steps = vec![Step::Loop { trips: Trips::Known(2), condition: None, body: p.steps }];
+    assert_eq!(verify(&p), Ok(()));
 }

@@ -50,7 +50,7 @@ fn image(parts: u32, with_lists: bool, max_memory: u64) -> Result<Arc<Image>, Di
             b.push(list, slot, fire, i);
         }
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 
     let mut b = KernelBuilder::new("late", None, 1);
     let tick = b.tick();
@@ -77,7 +77,7 @@ fn image(parts: u32, with_lists: bool, max_memory: u64) -> Result<Arc<Image>, Di
         let k = b.load(late, DType::I64, Index::var(i));
         b.store(counted, Index::var(i), k);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 
     let mut b = KernelBuilder::new("probe", Some(over), 3);
     let (lo, hi) = (b.lo(), b.hi());
@@ -85,7 +85,7 @@ fn image(parts: u32, with_lists: bool, max_memory: u64) -> Result<Arc<Image>, Di
         let v = b.load(s, DType::F32, Index::var(i));
         b.store(probe, Index::var(i), v);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 
     let layout = Layout::of(&p).expect("small");
     let code = Interpreted::new(&p, Options::default()).expect("a valid program");

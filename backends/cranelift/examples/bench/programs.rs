@@ -80,7 +80,7 @@ fn lif_kernel(p: &mut Program, name: &str, n: u64) {
         b.store(frame, at(), over);
         b.push(list, slot, over, i);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 }
 
 /// A population update: three states with a fused multiply-add each, a refractory counter, a spike frame and a list.
@@ -124,7 +124,7 @@ fn active_list(p: &mut Program, n: u64) -> nc_ir::kernel::ListId {
         let c = b.op(Op::FGt, &[x, zero]);
         b.push(list, slot, c, i);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     list
 }
 
@@ -149,7 +149,7 @@ pub fn event_rows(rows: u64, cols: u64) -> Program {
             b.store(y, Index::var(o), acc);
         });
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     p
 }
 
@@ -167,7 +167,7 @@ fn matvec_kernel(p: &mut Program, w: BufId, x: BufId, y: BufId, rows: u64, cols:
         let s = b.op(Op::FAdd, &[acc[0], zero]);
         b.store(y, Index::var(o), s);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 }
 
 /// `y[o] = sum over k of w[k][o] x[k]`, one chain per output.
@@ -211,6 +211,6 @@ pub fn scatter(n: u64, fan: u64) -> Program {
             b.store(g, Index::var(t), s);
         });
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     p
 }

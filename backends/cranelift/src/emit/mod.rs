@@ -58,7 +58,7 @@ pub(crate) fn is_wide(ty: ScalarType) -> bool {
 }
 
 /// What a kernel function is given, in this order, all of them 64 bits wide: the arena, the constant pool, the table of
-/// current host frames, the tick, the part.
+/// current host frames, the tick, the part. After these come the iterations that the kernel asks for.
 pub(crate) const KERNEL_PARAMS: usize = 5;
 
 /// The state of emission of one kernel.
@@ -83,7 +83,8 @@ pub(crate) struct Emitter<'a, 'b> {
     mode: Mode,
 }
 
-/// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters.
+/// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters and one more for
+/// each of the kernel's iterations.
 pub(crate) fn kernel(
     b: &mut FunctionBuilder<'_>,
     params: &[Value],
@@ -92,8 +93,8 @@ pub(crate) fn kernel(
     kernel: &Kernel,
     mode: Mode,
 ) -> Emitted<()> {
-    let &[arena, consts, hosts, tick, part] = params else {
-        return Err(Unsupported::malformed("a kernel function has five parameters"));
+    let &[arena, consts, hosts, tick, part, ref iterations @ ..] = params else {
+        return Err(Unsupported::malformed("a kernel function has five parameters or more"));
     };
     let vals = kernel.vals.max(Kernel::ENTRY_VALS) as usize;
     let mut types = vec![ScalarType::I64; vals];
@@ -138,6 +139,9 @@ pub(crate) fn kernel(
     e.set(Kernel::PART, Cell::Lin(part))?;
     e.set(Kernel::LO, Cell::Lin(lo))?;
     e.set(Kernel::HI, Cell::Lin(hi))?;
+    for (v, i) in kernel.iterations.iter().zip(iterations) {
+        e.set(*v, Cell::Lin(Lin::of(*i)))?;
+    }
     e.block(&kernel.body)
 }
 

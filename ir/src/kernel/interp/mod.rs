@@ -10,7 +10,7 @@ mod memory;
 mod watch;
 
 use super::abi::{ALIGN, Code, EntryPoint, Layout, RunContext};
-use super::program::{Block, Index, Kernel, ListId, Program, Role, Stmt, Val};
+use super::program::{Block, Element, Index, Kernel, Kernels, ListId, Program, Role, Step, Stmt, Trips, Val};
 use super::scalar::Scalar;
 use super::verify::{VerifierError, verify};
 use memory::{Memory, frames};
@@ -234,16 +234,42 @@ impl Machine {
         let mut run = Run::new(program, memory, self.options);
         for tick in first_tick..first_tick + ticks {
             run.seek(tick);
-            for (number, kernel) in program.kernels.iter().enumerate() {
-                if let Some(w) = &mut run.watch {
-                    w.kernel();
-                }
-                for part in 0..program.parts {
-                    run.kernel(number, kernel, part)?;
-                }
-            }
+            run.steps(&program.steps, 0, &mut InTurn)?;
         }
         Ok(())
+    }
+}
+
+/// Who goes through the steps of a program: all parts in turn, or one of several that run at the same time.
+trait Walker {
+    /// Runs a kernel and meets the other parts.
+    fn kernel(&mut self, run: &mut Run<'_>, number: usize, kernel: &Kernel) -> Result<(), Fault>;
+
+    /// Reads what decides a step, the same for all parts, before any goes on.
+    fn read(&mut self, run: &mut Run<'_>, element: Element) -> Result<Scalar, Fault>;
+
+    /// An iteration of a loop begins.
+    fn iteration(&mut self, run: &mut Run<'_>) -> Result<(), Fault>;
+}
+
+/// All parts, one after another.
+struct InTurn;
+
+impl Walker for InTurn {
+    fn kernel(&mut self, run: &mut Run<'_>, number: usize, kernel: &Kernel) -> Result<(), Fault> {
+        if let Some(w) = &mut run.watch {
+            w.kernel();
+        }
+        (0..run.program.parts).try_for_each(|part| run.kernel(number, kernel, part))
+    }
+
+    fn read(&mut self, run: &mut Run<'_>, element: Element) -> Result<Scalar, Fault> {
+        run.read(element)
+    }
+
+    fn iteration(&mut self, run: &mut Run<'_>) -> Result<(), Fault> {
+        let tick = run.tick;
+        run.step().map_err(|what| Fault { tick, kernel: None, part: 0, what })
     }
 }
 
@@ -317,20 +343,55 @@ unsafe extern "C" fn interpret(context: *const RunContext, part: u64) {
     let mut run = Run::new(program, memory, inner.options);
     for tick in context.first_tick..context.first_tick.saturating_add(context.ticks) {
         run.seek(tick);
-        for (number, kernel) in program.kernels.iter().enumerate() {
-            if !inner.failed.load(Ordering::Relaxed)
-                && let Err(fault) = run.kernel(number, kernel, part)
-            {
-                inner.failed.store(true, Ordering::Relaxed);
-                inner.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
-            }
-            if let Some(barrier) = context.barrier
-                && program.parts > 1
-            {
-                // SAFETY: the calling convention.
-                unsafe { barrier(context.barrier_arg) };
-            }
+        // Faults of kernels are kept in `inner`, and there are no others: the verifier has looked at what decides.
+        let _ = run.steps(&program.steps, 0, &mut AsPart { part, inner, context });
+    }
+}
+
+/// One part of several; the others run at the same time.
+struct AsPart<'a> {
+    part: u32,
+    inner: &'a Inner,
+    context: &'a RunContext,
+}
+
+impl AsPart<'_> {
+    fn meet(&self) {
+        if let Some(barrier) = self.context.barrier
+            && self.inner.program.parts > 1
+        {
+            // SAFETY: the calling convention.
+            unsafe { barrier(self.context.barrier_arg) };
         }
+    }
+
+    fn failed(&self) -> bool {
+        self.inner.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Walker for AsPart<'_> {
+    fn kernel(&mut self, run: &mut Run<'_>, number: usize, kernel: &Kernel) -> Result<(), Fault> {
+        if !self.failed()
+            && let Err(fault) = run.kernel(number, kernel, self.part)
+        {
+            self.inner.failed.store(true, Ordering::Relaxed);
+            self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+        }
+        self.meet();
+        Ok(())
+    }
+
+    fn read(&mut self, run: &mut Run<'_>, element: Element) -> Result<Scalar, Fault> {
+        // After a fault nothing moves the condition of a loop: all parts leave, as all of them know of the fault here.
+        let value = if self.failed() { Ok(Scalar::Bool(false)) } else { run.read(element) };
+        self.meet();
+        value
+    }
+
+    fn iteration(&mut self, _: &mut Run<'_>) -> Result<(), Fault> {
+        // Parts count different steps, so that here one would leave and the others stay.
+        Ok(())
     }
 }
 
@@ -345,13 +406,15 @@ struct Run<'a> {
     values: Vec<Scalar>,
     /// Slots whose events are being read.
     reading: Vec<(ListId, u64)>,
+    /// The current iterations of the loops that the step stands in, the outermost first.
+    iterations: Vec<u64>,
     tick: u64,
     part: u32,
 }
 
 impl<'a> Run<'a> {
     fn new(program: &'a Program, memory: Memory<'a>, options: Options) -> Run<'a> {
-        let vals = program.kernels.iter().map(|k| k.vals as usize).max().unwrap_or(0);
+        let vals = program.kernels().map(|k| k.vals as usize).max().unwrap_or(0);
         Run {
             program,
             memory,
@@ -360,6 +423,7 @@ impl<'a> Run<'a> {
             watch: options.check.then(Watch::default),
             values: vec![Scalar::Bool(false); vals],
             reading: Vec::new(),
+            iterations: Vec::new(),
             tick: 0,
             part: 0,
         }
@@ -371,6 +435,62 @@ impl<'a> Run<'a> {
         if let Some(w) = &mut self.watch {
             w.tick();
         }
+    }
+
+    /// Runs steps, whose first kernel has number `first`.
+    fn steps<W: Walker>(&mut self, steps: &[Step], first: usize, walker: &mut W) -> Result<(), Fault> {
+        let count = |steps: &[Step]| Kernels { open: vec![steps.iter()] }.count();
+        let mut number = first;
+        for step in steps {
+            match step {
+                Step::Kernel(kernel) => {
+                    walker.kernel(self, number, kernel)?;
+                    number += 1;
+                }
+                Step::Loop { trips, condition, body } => {
+                    let trips = match trips {
+                        Trips::Known(n) => *n,
+                        Trips::Read(e) => match walker.read(self, *e)? {
+                            Scalar::I64(n) => u64::try_from(n).unwrap_or(0),
+                            _ => 0,
+                        },
+                    };
+                    for i in 0..trips {
+                        walker.iteration(self)?;
+                        if let Some(e) = condition
+                            && walker.read(self, *e)? != Scalar::Bool(true)
+                        {
+                            break;
+                        }
+                        self.iterations.push(i);
+                        self.steps(body, number, walker)?;
+                        self.iterations.pop();
+                    }
+                    number += count(body);
+                }
+                Step::If { condition, then_steps, else_steps } => {
+                    let otherwise = number + count(then_steps);
+                    match walker.read(self, *condition)? == Scalar::Bool(true) {
+                        true => self.steps(then_steps, number, walker)?,
+                        false => self.steps(else_steps, otherwise, walker)?,
+                    }
+                    number = otherwise + count(else_steps);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an element holds that decides a step.
+    fn read(&mut self, e: Element) -> Result<Scalar, Fault> {
+        let fault = |run: &Self, what| Fault { tick: run.tick, kernel: None, part: run.part, what };
+        let at = i64::try_from(e.at).unwrap_or(i64::MAX);
+        let x = self.memory.load(e.buf, at).map_err(|what| fault(self, what))?;
+        if let Some(w) = &mut self.watch {
+            w.kernel();
+        }
+        self.touch(Cell::Element(e.buf, at), Access::Read).map_err(|what| fault(self, what))?;
+        Ok(x)
     }
 
     /// Runs a part of a kernel, if the tick and the part are among its own.
@@ -388,6 +508,9 @@ impl<'a> Run<'a> {
         self.set(Kernel::PART, Scalar::I64(part.into()));
         self.set(Kernel::LO, Scalar::I64(lo as i64));
         self.set(Kernel::HI, Scalar::I64(hi as i64));
+        for (v, i) in kernel.iterations.iter().zip(self.iterations.clone()) {
+            self.set(*v, Scalar::I64(i as i64));
+        }
         let tick = self.tick;
         self.block(&kernel.body).map_err(|what| Fault { tick, kernel: Some(number), part, what })
     }

@@ -46,7 +46,7 @@ fn network(parts: u32, group: usize) -> (Program, BufId, BufId) {
         b.store(out, Index::var(i), fired);
         b.push(ring, slot, fired, i);
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 
     let mut b = KernelBuilder::new("deliver", Some(Parallel { len: 3, align: 1 }), 1);
     let (tick, one, three) = (b.tick(), b.index(1), b.index(3));
@@ -63,7 +63,7 @@ fn network(parts: u32, group: usize) -> (Program, BufId, BufId) {
             b.store(total, Index::var(o), acc);
         });
     });
-    p.kernels.push(b.finish());
+    p.push(b.finish());
 
     let mut b = KernelBuilder::new("measure", None, 2);
     let (lo, hi, zero) = (b.index(0), b.index(3), b.constant(Scalar::F32(0.0)));
@@ -72,7 +72,7 @@ fn network(parts: u32, group: usize) -> (Program, BufId, BufId) {
         vec![b.op(ScalarOp::FAdd, &[acc[0], t])]
     });
     b.store(probe, Index::at(0), sum[0]);
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     (p, v, total)
 }
 
@@ -134,7 +134,7 @@ fn narrow_elements_widen_and_narrow() {
         };
         b.store(seen, Index::at(k as i64), same);
     }
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let mut m = Machine::new(&p, CHECKED).expect("valid");
     m.run(0, 1, &mut []).expect("no fault");
     let super::super::abi::Place::Arena(at) = m.layout().buffers[seen.index()] else { panic!("not in the arena") };
@@ -150,7 +150,7 @@ fn fault(parallel: bool, write: impl FnOnce(&mut KernelBuilder)) -> String {
     p.add_list("ring", 8, 2, 1);
     let mut b = KernelBuilder::new("k", parallel.then_some(Parallel { len: 8, align: 1 }), 1);
     write(&mut b);
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let mut m = Machine::new(&p, CHECKED).expect("valid");
     let f = m.run(0, 1, &mut []).expect_err("a fault");
     assert_eq!(f.kernel, Some(0));
@@ -278,7 +278,7 @@ fn a_list_is_not_written_while_it_is_read() {
     let (slot, yes, three) = (b.index(0), b.constant(Scalar::Bool(true)), b.index(3));
     b.push(l, slot, yes, three);
     b.events(l, slot, 1, |b, _| b.clear(l, slot));
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let f = Machine::new(&p, Options::default()).expect("valid").run(0, 1, &mut []).expect_err("a fault");
     assert_eq!(f.what, "slot 0 of l0 is written while its events are read");
 }
@@ -321,7 +321,7 @@ fn endless_work_is_cut_off() {
     let mut b = KernelBuilder::new("k", None, 1);
     let (lo, hi) = (b.index(0), b.index(i64::MAX));
     b.for_loop(lo, hi, false, |_, _| ());
-    p.kernels.push(b.finish());
+    p.push(b.finish());
     let f = Machine::new(&p, CHECKED).expect("valid").run(0, 1, &mut []).expect_err("a fault");
     assert_eq!(f.what, "more than 1000000 steps");
 }

@@ -8,8 +8,10 @@ use super::memory::{Buf, Kind, Shape};
 use super::{Case, Choices};
 use crate::kernel::abi::Layout;
 use crate::kernel::builder::KernelBuilder;
-use crate::kernel::program::{Index, Kernel, ListId, Parallel, Program, Role, Val};
+use crate::kernel::program::{BufId, Element, Index, Kernel, ListId, Parallel, Program, Role, Step, Trips, Val};
 use crate::kernel::scalar::{Emit, Scalar, ScalarOp, ScalarType};
+use crate::tensor::Tensor;
+use crate::types::DType;
 
 /// What may be touched here.
 #[derive(Clone)]
@@ -39,6 +41,12 @@ pub(super) struct Generator {
     /// Statements that may still be written in this kernel.
     budget: usize,
     every: u64,
+    /// Loops of steps that are open.
+    loops: usize,
+    /// Kernels so far.
+    kernels: usize,
+    /// Numbers of trips that loops may read, from -3 to 3; made when first needed.
+    trips: Option<BufId>,
 }
 
 pub(super) const WIDTHS: [u64; 6] = [1, 2, 3, 4, 5, 8];
@@ -53,12 +61,14 @@ pub(super) fn case(choices: Choices) -> Case {
         pool: Vec::new(),
         budget: 0,
         every: 1,
+        loops: 0,
+        kernels: 0,
+        trips: None,
     };
     g.program.parts = g.c.of(&[1, 1, 2, 3]);
     g.memory();
-    for k in 0..1 + g.c.below(5) {
-        g.kernel(k);
-    }
+    let kernels = 1 + g.c.below(5);
+    g.steps(kernels, 0);
     let ticks = 1 + g.c.below(6) as u64;
     let layout = Layout::of(&g.program).unwrap_or_else(|| unreachable!("a few thousand bytes"));
     let mut host = Vec::new();
@@ -78,19 +88,111 @@ pub(super) fn case(choices: Choices) -> Case {
 }
 
 impl Generator {
+    /// Steps that hold so many kernels.
+    fn steps(&mut self, mut kernels: usize, depth: usize) {
+        while kernels > 0 {
+            let inside = 1 + self.c.below(kernels);
+            match self.c.below(if depth < 3 { 6 } else { 1 }) {
+                4 => self.repeat(inside, depth),
+                5 => self.choose(inside, depth),
+                _ => {
+                    self.kernel(self.kernels);
+                    self.kernels += 1;
+                    kernels -= 1;
+                    continue;
+                }
+            }
+            kernels -= inside;
+        }
+    }
+
+    /// The steps that `write` appends, and with them gone. What they make ready may not be made at all.
+    fn apart(&mut self, write: impl FnOnce(&mut Generator)) -> Vec<Step> {
+        let outer = std::mem::take(&mut self.program.steps);
+        let ready: Vec<bool> = self.bufs.iter().map(|b| b.ready).collect();
+        write(self);
+        for (b, ready) in self.bufs.iter_mut().zip(ready) {
+            b.ready = ready;
+        }
+        std::mem::replace(&mut self.program.steps, outer)
+    }
+
+    fn repeat(&mut self, kernels: usize, depth: usize) {
+        let trips = if self.c.once_in(2) {
+            let buf = self.trips();
+            let at = self.c.below(4) as u64;
+            if self.c.once_in(2) {
+                self.set_trips(buf, at);
+            }
+            Trips::Read(Element { buf, at })
+        } else {
+            Trips::Known(self.c.of(&[2, 0, 1, 3]))
+        };
+        let condition = if self.c.once_in(3) { self.condition() } else { None };
+        self.loops += 1;
+        let body = self.apart(|g| {
+            // The number of trips is read when the loop begins, so that this changes nothing.
+            if let (Trips::Read(e), true) = (trips, g.c.once_in(3)) {
+                g.set_trips(e.buf, e.at);
+            }
+            g.steps(kernels, depth + 1);
+        });
+        self.loops -= 1;
+        self.program.steps.push(Step::Loop { trips, condition, body });
+    }
+
+    fn choose(&mut self, kernels: usize, depth: usize) {
+        let Some(condition) = self.condition() else { return self.steps(kernels, depth + 1) };
+        let otherwise = self.c.below(kernels);
+        let then_steps = self.apart(|g| g.steps(kernels - otherwise, depth + 1));
+        let else_steps = self.apart(|g| g.steps(otherwise, depth + 1));
+        self.program.steps.push(Step::If { condition, then_steps, else_steps });
+    }
+
+    /// A truth value in memory.
+    fn condition(&mut self) -> Option<Element> {
+        let fits = |b: &&Buf| b.elem == DType::Bool && b.ready && !matches!(b.role, Kind::Probe(_));
+        let all: Vec<(BufId, u64)> = self.bufs.iter().filter(fits).map(|b| (b.id, b.len)).collect();
+        let (buf, len) = *all.get(self.c.below(all.len()))?;
+        Some(Element { buf, at: self.c.below(len as usize) as u64 })
+    }
+
+    fn trips(&mut self) -> BufId {
+        *self.trips.get_or_insert_with(|| {
+            let data = Tensor::from_vec(vec![4], vec![2i64, 0, -3, 1]);
+            let data = data.unwrap_or_else(|| unreachable!("four elements"));
+            self.program.add_buffer("trips", DType::I64, 4, Role::State(data))
+        })
+    }
+
+    /// A kernel that sets a number of trips to one from 0 to 3.
+    fn set_trips(&mut self, buf: BufId, at: u64) {
+        let mut b = KernelBuilder::new("trips", None, 1);
+        let from = if self.loops > 0 { b.iteration(self.loops - 1) } else { b.tick() };
+        let (three, by) = (b.index(3), b.index(self.c.below(4) as i64));
+        let n = b.op(ScalarOp::IAdd, &[from, by]);
+        let n = b.op(ScalarOp::And, &[n, three]);
+        b.store(buf, Index::at(at as i64), n);
+        self.program.push(b.finish());
+    }
+
     fn kernel(&mut self, number: usize) {
         self.every = self.c.of(&[1, 1, 1, 2]);
         let extent = self.c.below(self.extents.len());
         let parallel = (!self.c.once_in(4)).then(|| self.extents[extent]);
         let mut b = KernelBuilder::new(format!("kernel{number}"), parallel, self.every);
         self.pool = vec![Kernel::TICK];
+        if self.loops > 0 && !self.c.once_in(3) {
+            let level = self.c.below(self.loops);
+            self.pool.push(b.iteration(level));
+        }
         self.budget = 50;
         match parallel {
             Some(_) => self.parallel_kernel(&mut b, extent),
             None => self.serial_kernel(&mut b),
         }
         let kernel = b.finish();
-        self.program.kernels.push(kernel);
+        self.program.push(kernel);
     }
 
     /// The buffers that a kernel over an extent chooses to write, and the temporaries among them that it writes first.

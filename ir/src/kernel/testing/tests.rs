@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::program::{Block, Stmt};
+use crate::kernel::program::{Block, Step, Stmt, Trips};
 use crate::kernel::scalar::{ScalarOp, ScalarType};
 use crate::kernel::verify::verify;
 use proptest::prelude::*;
@@ -113,13 +113,35 @@ fn collect(program: &Program, block: &Block, vector: bool, seen: &mut BTreeSet<S
     }
 }
 
+/// Notes which steps there are and how deep they stand.
+fn collect_steps(steps: &[Step], depth: usize, seen: &mut BTreeSet<String>) {
+    for s in steps {
+        match s {
+            Step::Kernel(k) => {
+                seen.insert(format!("kernel at {depth}, iterations {}", k.iterations.len()));
+            }
+            Step::Loop { trips, condition, body } => {
+                let known = matches!(trips, Trips::Known(_));
+                seen.insert(format!("loop at {depth}, known {known}, while {}", condition.is_some()));
+                collect_steps(body, depth + 1, seen);
+            }
+            Step::If { then_steps, else_steps, .. } => {
+                seen.insert(format!("if at {depth}, else {}", !else_steps.is_empty()));
+                collect_steps(then_steps, depth + 1, seen);
+                collect_steps(else_steps, depth + 1, seen);
+            }
+        }
+    }
+}
+
 #[test]
 fn cases_contain_everything() {
     let mut seen = BTreeSet::new();
     let mut events = 0;
     for seed in 0..400 {
         let case = Case::from_seed(seed);
-        for k in &case.program.kernels {
+        collect_steps(&case.program.steps, 0, &mut seen);
+        for k in case.program.kernels() {
             collect(&case.program, &k.body, false, &mut seen);
         }
         if seed < 60 {
@@ -137,6 +159,15 @@ fn cases_contain_everything() {
         missing.extend([format!("for true in {v}, carries false"), format!("for false in {v}, carries true")]);
         missing.extend([true, false].map(|w| format!("events in {v}, wide {w}, ring {w}")));
     }
+    for depth in [0, 1] {
+        missing.extend([true, false].map(|e| format!("if at {depth}, else {e}")));
+        for known in [true, false] {
+            missing.extend([true, false].map(|w| format!("loop at {depth}, known {known}, while {w}")));
+        }
+    }
+    missing.extend(
+        ["kernel at 2, iterations 2", "kernel at 2, iterations 1", "kernel at 1, iterations 0"].map(String::from),
+    );
     missing.retain(|m| !seen.contains(m));
     assert_eq!(missing, Vec::<String>::new());
     assert!(events > 100, "{events} events in lists");

@@ -19,6 +19,9 @@
 //! }
 //! ```
 //!
+//! Around kernels stand loops, `loop 10 { .. }`, `loop b4[0] while b5[0] { .. }`, and branches, `if b5[0] { .. } else
+//! { .. }`; a kernel in loops reads `kernel "k" serial iterations (v4, v5) { .. }` if it asks for their iterations.
+//!
 //! `v0` to `v3` are the tick, the part and the part's range. A serial loop that carries values reads
 //! `v9 = for v4 in v2..v3 carry (v5 = v8) { .. yield v6 }`; event loops, pushes and branches read
 //! `events l0[v5] { wide (v6, v7) { .. } one (v8) { .. } }`, `clear l0[v5]`, `push l0[v5], v4 if v6` and

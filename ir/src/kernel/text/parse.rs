@@ -4,10 +4,11 @@ use super::ParseError;
 use super::lex::{At, Lexer, Token};
 use super::print::implied_vals;
 use crate::kernel::program::{
-    Block, BufId, Buffer, Carried, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Stmt, Val,
+    Block, BufId, Buffer, Carried, Element, EventBody, EventList, Index, Kernel, ListId, Parallel, Program, Role, Step,
+    Stmt, Trips, Val,
 };
 use crate::kernel::scalar::{Scalar, ScalarOp, ScalarType};
-use crate::kernel::verify::MAX_DEPTH;
+use crate::kernel::verify::{MAX_DEPTH, MAX_STEP_DEPTH};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use half::{bf16, f16};
@@ -24,19 +25,20 @@ pub(super) fn program(text: &str, max_bytes: u64) -> Parsed<Program> {
     p.word("parts")?;
     let mut program = Program::new(name, p.number()?);
     loop {
-        let at = p.at;
-        match p.next()? {
+        match p.token {
             Token::End => return Ok(program),
             Token::Word("buffer") => {
+                p.next()?;
                 p.numbered('b', program.buffers.len())?;
                 program.buffers.push(p.buffer()?);
             }
             Token::Word("list") => {
+                p.next()?;
                 p.numbered('l', program.lists.len())?;
                 program.lists.push(p.list()?);
             }
-            Token::Word("kernel") => program.kernels.push(p.kernel()?),
-            other => return at.error(format!("expected `buffer`, `list` or `kernel`, found {other}")),
+            Token::Word("kernel" | "loop" | "if") => program.steps.push(p.step(0)?),
+            _ => return p.expected("`buffer`, `list`, `kernel`, `loop` or `if`"),
         }
     }
 }
@@ -345,6 +347,46 @@ impl<'a> Parser<'a> {
         Ok(EventList { name, len, slots, align: self.number()? })
     }
 
+    fn step(&mut self, depth: usize) -> Parsed<Step> {
+        if depth > MAX_STEP_DEPTH {
+            return self.at.error(format!("steps nest more than {MAX_STEP_DEPTH} deep"));
+        }
+        if self.eat_word("kernel")? {
+            return Ok(Step::Kernel(self.kernel()?));
+        }
+        if self.eat_word("loop")? {
+            let trips = match self.token {
+                Token::Word(_) => Trips::Read(self.element_of_buffer()?),
+                _ => Trips::Known(self.number()?),
+            };
+            let condition = if self.eat_word("while")? { Some(self.element_of_buffer()?) } else { None };
+            return Ok(Step::Loop { trips, condition, body: self.steps(depth)? });
+        }
+        self.word("if")?;
+        let condition = self.element_of_buffer()?;
+        let then_steps = self.steps(depth)?;
+        let else_steps = if self.eat_word("else")? { self.steps(depth)? } else { Vec::new() };
+        Ok(Step::If { condition, then_steps, else_steps })
+    }
+
+    /// Steps in braces.
+    fn steps(&mut self, depth: usize) -> Parsed<Vec<Step>> {
+        self.mark('{')?;
+        let mut steps = Vec::new();
+        while !self.eat('}')? {
+            steps.push(self.step(depth + 1)?);
+        }
+        Ok(steps)
+    }
+
+    fn element_of_buffer(&mut self) -> Parsed<Element> {
+        let buf = BufId(self.entity('b', "a buffer")?);
+        self.mark('[')?;
+        let at = self.number()?;
+        self.mark(']')?;
+        Ok(Element { buf, at })
+    }
+
     fn kernel(&mut self) -> Parsed<Kernel> {
         let name = self.string()?;
         let parallel = if self.eat_word("serial")? {
@@ -356,10 +398,16 @@ impl<'a> Parser<'a> {
             Some(Parallel { len, align: self.number()? })
         };
         let every = if self.eat_word("every")? { self.number()? } else { 1 };
+        let mut iterations = Vec::new();
+        if self.eat_word("iterations")? {
+            self.mark('(')?;
+            iterations = self.vals()?;
+            self.mark(')')?;
+        }
         let vals = if self.eat_word("vals")? { Some(self.number()?) } else { None };
         let body = self.block(1)?;
-        let vals = vals.unwrap_or_else(|| implied_vals(&body));
-        Ok(Kernel { name, parallel, every, vals, body })
+        let vals = vals.unwrap_or_else(|| implied_vals(&iterations, &body));
+        Ok(Kernel { name, parallel, every, iterations, vals, body })
     }
 
     /// A block in braces.

@@ -1,6 +1,8 @@
 //! Printing.
 
-use crate::kernel::program::{Block, Carried, EventBody, Index, Kernel, Program, Role, Stmt, Val};
+use crate::kernel::program::{
+    Block, Carried, Element, EventBody, Index, Kernel, Program, Role, Step, Stmt, Trips, Val,
+};
 use crate::kernel::scalar::Scalar;
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -44,34 +46,82 @@ impl fmt::Display for Program {
         for (k, l) in self.lists.iter().enumerate() {
             writeln!(f, "list l{k} {:?} len {} slots {} align {}", l.name, l.len, l.slots, l.align)?;
         }
-        for k in &self.kernels {
-            write!(f, "\n{k}")?;
-        }
-        Ok(())
+        self.steps.iter().try_for_each(|s| {
+            f.write_char('\n')?;
+            step(f, s, 0)
+        })
     }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.buf, self.at)
+    }
+}
+
+fn step(f: &mut fmt::Formatter<'_>, s: &Step, depth: usize) -> fmt::Result {
+    indent(f, depth)?;
+    match s {
+        Step::Kernel(k) => return kernel(f, k, depth),
+        Step::Loop { trips, condition, body } => {
+            match trips {
+                Trips::Known(n) => write!(f, "loop {n} ")?,
+                Trips::Read(e) => write!(f, "loop {e} ")?,
+            }
+            if let Some(e) = condition {
+                write!(f, "while {e} ")?;
+            }
+            steps(f, body, depth)?;
+        }
+        Step::If { condition, then_steps, else_steps } => {
+            write!(f, "if {condition} ")?;
+            steps(f, then_steps, depth)?;
+            if !else_steps.is_empty() {
+                f.write_str(" else ")?;
+                steps(f, else_steps, depth)?;
+            }
+        }
+    }
+    f.write_char('\n')
+}
+
+/// `{`, the steps, `}`.
+fn steps(f: &mut fmt::Formatter<'_>, steps: &[Step], depth: usize) -> fmt::Result {
+    f.write_str("{\n")?;
+    steps.iter().try_for_each(|s| step(f, s, depth + 1))?;
+    indent(f, depth)?;
+    f.write_char('}')
 }
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kernel {:?} ", self.name)?;
-        match self.parallel {
-            Some(p) => write!(f, "parallel {} align {} ", p.len, p.align)?,
-            None => f.write_str("serial ")?,
-        }
-        if self.every != 1 {
-            write!(f, "every {} ", self.every)?;
-        }
-        if self.vals != implied_vals(&self.body) {
-            write!(f, "vals {} ", self.vals)?;
-        }
-        f.write_str("{\n")?;
-        block(f, &self.body, 1)?;
-        f.write_str("}\n")
+        kernel(f, self, 0)
     }
 }
 
-/// One more than the highest value that a kernel's body defines.
-pub(super) fn implied_vals(body: &Block) -> u32 {
+fn kernel(f: &mut fmt::Formatter<'_>, k: &Kernel, depth: usize) -> fmt::Result {
+    write!(f, "kernel {:?} ", k.name)?;
+    match k.parallel {
+        Some(p) => write!(f, "parallel {} align {} ", p.len, p.align)?,
+        None => f.write_str("serial ")?,
+    }
+    if k.every != 1 {
+        write!(f, "every {} ", k.every)?;
+    }
+    if !k.iterations.is_empty() {
+        f.write_str("iterations (")?;
+        comma(f, &k.iterations)?;
+        f.write_str(") ")?;
+    }
+    if k.vals != implied_vals(&k.iterations, &k.body) {
+        write!(f, "vals {} ", k.vals)?;
+    }
+    braced(f, &k.body, depth)?;
+    f.write_char('\n')
+}
+
+/// One more than the highest value that a kernel defines.
+pub(super) fn implied_vals(iterations: &[Val], body: &Block) -> u32 {
     fn highest(body: &Block, top: &mut u32) {
         let mut see = |v: Val| *top = (*top).max(v.0.saturating_add(1));
         for s in &body.stmts {
@@ -103,7 +153,7 @@ pub(super) fn implied_vals(body: &Block) -> u32 {
             }
         }
     }
-    let mut top = Kernel::ENTRY_VALS;
+    let mut top = iterations.iter().fold(Kernel::ENTRY_VALS, |t, v| t.max(v.0.saturating_add(1)));
     highest(body, &mut top);
     top
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::kernel::program::{Block, Index, Kernel, Parallel, Role, Stmt, Val};
 use crate::kernel::scalar::{Scalar, ScalarOp};
 use crate::kernel::testing::Case;
-use crate::kernel::verify::{MAX_DEPTH, verify};
+use crate::kernel::verify::{MAX_DEPTH, MAX_STEP_DEPTH, verify};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use expect_test::expect;
@@ -53,6 +53,24 @@ kernel "all" parallel 8 align 4 every 2 vals 40 {
     }
 }
 
+loop b3[2] while b4[7] {
+    loop 3 {
+        kernel "inside" serial iterations (v4, v5) {
+            v6 = iadd v4, v5
+            store b3[v5], v6
+        }
+        if b4[0] {
+        } else {
+            kernel "otherwise" serial iterations (v4) vals 9 {
+            }
+        }
+    }
+    if b4[1] {
+        kernel "then" serial {
+        }
+    }
+}
+
 kernel "none" serial {
 }
 "#;
@@ -74,10 +92,11 @@ fn comments_and_space_do_not_matter() {
 fn a_small_program_reads_well() {
     let mut p = Program::new("tiny", 1);
     p.add_buffer("v", DType::F32, 4, Role::State(Tensor::zeros(DType::F32, vec![4])));
-    p.kernels.push(Kernel {
+    p.push(Kernel {
         name: "k".into(),
         parallel: Some(Parallel { len: 4, align: 1 }),
         every: 1,
+        iterations: Vec::new(),
         vals: 6,
         body: Block {
             stmts: vec![
@@ -114,7 +133,8 @@ fn errors_say_where_and_what() {
     expect!["1:10: an escape that names no character"].assert_eq(&error("program \"\\u{110000}\""));
     expect!["1:9: '#' begins nothing"].assert_eq(&error("program # \"a\""));
     expect!["1:19: `99999999999` is not a number of this kind"].assert_eq(&error("program \"a\" parts 99999999999"));
-    expect!["2:1: expected `buffer`, `list` or `kernel`, found `}`"].assert_eq(&error("program \"a\" parts 1\n}"));
+    expect!["2:1: expected `buffer`, `list`, `kernel`, `loop` or `if`, found `}`"]
+        .assert_eq(&error("program \"a\" parts 1\n}"));
     expect!["2:8: expected `b0`, found `b1`"].assert_eq(&error("program \"a\" parts 1\nbuffer b1 \"x\" f32[1] temp"));
     let data = |d: &str| error(&format!("program \"a\" parts 1\nbuffer b0 \"x\" f32[2] const {d}"));
     expect!["2:28: 1 elements do not fill the shape"].assert_eq(&data("f32[2] { 1.0 }"));
@@ -136,7 +156,10 @@ fn errors_say_where_and_what() {
 #[test]
 fn operands_stand_on_the_line_of_their_operation() {
     let p = parse("program \"a\" parts 1 kernel \"k\" serial {\nv4 = not\nv5 = not v0\n}").expect("a program");
-    let args: Vec<usize> = p.kernels[0]
+    let args: Vec<usize> = p
+        .kernels()
+        .next()
+        .expect("a kernel")
         .body
         .stmts
         .iter()
@@ -155,6 +178,10 @@ fn nesting_is_bounded() {
     assert_eq!(verify(&p), Ok(()));
     assert!(error(&nested(MAX_DEPTH)).ends_with("blocks nest more than 64 deep"));
     assert!(error(&nested(1_000_000)).ends_with("blocks nest more than 64 deep"));
+    let loops = |n: usize| format!("program \"p\" parts 1\n{}{}", "loop 2 {".repeat(n), "}".repeat(n));
+    let p = parse(&loops(MAX_STEP_DEPTH)).expect("a program");
+    assert_eq!(verify(&p), Ok(()));
+    assert!(error(&loops(1_000_000)).ends_with("steps nest more than 64 deep"));
 }
 
 #[test]
@@ -196,7 +223,7 @@ proptest! {
             let mut p = Program::new("c", 1);
             let stmts = vec![Stmt::Const { dst: Val(4), value: Scalar::from_bits(ty, bits) }];
             let body = Block { stmts };
-            p.kernels.push(Kernel { name: "k".into(), parallel: None, every: 1, vals: 5, body });
+            p.push(Kernel { name: "k".into(), parallel: None, every: 1, iterations: Vec::new(), vals: 5, body });
             prop_assert_eq!(parse(&print(&p)), Ok(p));
         }
     }
