@@ -83,7 +83,7 @@ fn lstm(m: &Module, inputs: u64, hidden: u64) -> Graph {
         let x = b.linear(p[2], p[3], Some(p[5]))?;
         let h = b.linear(p[0], p[4], None)?;
         let gates = b.add(x, h)?;
-        let mut gate = |b: &mut GraphBuilder<'_>, k: u64| b.slice(gates, vec![k * n], vec![(k + 1) * n], vec![1]);
+        let gate = |b: &mut GraphBuilder<'_>, k: u64| b.slice(gates, vec![k * n], vec![(k + 1) * n], vec![1]);
         let (i, f, g, o) = (gate(b, 0)?, gate(b, 1)?, gate(b, 2)?, gate(b, 3)?);
         let (i, f, g, o) = (b.sigmoid(i)?, b.sigmoid(f)?, b.tanh(g)?, b.sigmoid(o)?);
         let (old, new) = (b.mul(f, p[1])?, b.mul(i, g)?);
