@@ -48,7 +48,10 @@ pub trait Element: bytemuck::Pod {
 macro_rules! element {
     ($($rust:ty => $dtype:ident),* $(,)?) => { $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })* };
 }
-element! { f64 => F64, f32 => F32, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, i16 => I16, i8 => I8, u8 => U8 }
+element! {
+    f64 => F64, f32 => F32, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, i16 => I16, i8 => I8,
+    u64 => U64, u32 => U32, u16 => U16, u8 => U8,
+}
 
 impl Tensor {
     /// A tensor over little-endian bytes. `None` if the length is not that of the type and shape.
@@ -142,7 +145,7 @@ impl Tensor {
         (n == self.len()).then(|| Tensor { dtype: self.dtype, shape, data: self.data.clone() })
     }
 
-    /// Element `k` widened to `f64` (exact for every type but large `i64`).
+    /// Element `k` widened to `f64` (exact but for `i64` and `u64` beyond 53 bits).
     pub fn get_f64(&self, k: usize) -> f64 {
         let s = self.dtype.size();
         let b = &self.bytes()[k * s..(k + 1) * s];
@@ -155,7 +158,21 @@ impl Tensor {
             DType::I32 => f64::from(i32::from_le_bytes(b.try_into().expect("4 bytes"))),
             DType::I16 => f64::from(i16::from_le_bytes(b.try_into().expect("2 bytes"))),
             DType::I8 => f64::from(b[0] as i8),
+            DType::U64 => u64::from_le_bytes(b.try_into().expect("8 bytes")) as f64,
+            DType::U32 => f64::from(u32::from_le_bytes(b.try_into().expect("4 bytes"))),
+            DType::U16 => f64::from(u16::from_le_bytes(b.try_into().expect("2 bytes"))),
             DType::U8 | DType::Bool => f64::from(b[0]),
+        }
+    }
+
+    /// Element `k` of an integer or `bool` tensor, exact; `None` for floats.
+    pub fn get_int(&self, k: usize) -> Option<i128> {
+        match self.dtype {
+            DType::I64 => Some(i128::from(self.as_slice::<i64>()[k])),
+            DType::U64 => Some(i128::from(self.as_slice::<u64>()[k])),
+            d if d.is_float() => None,
+            // The others fit a double.
+            _ => Some(self.get_f64(k) as i128),
         }
     }
 }

@@ -26,6 +26,12 @@ pub enum DType {
     I16,
     /// Signed 8-bit integer.
     I8,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// Unsigned 32-bit integer.
+    U32,
+    /// Unsigned 16-bit integer.
+    U16,
     /// Unsigned 8-bit integer.
     U8,
     /// Truth value or spike; one byte in memory, 0 or 1.
@@ -34,7 +40,7 @@ pub enum DType {
 
 impl DType {
     /// Every element type, widest float first.
-    pub const ALL: [DType; 10] = [
+    pub const ALL: [DType; 13] = [
         DType::F64,
         DType::F32,
         DType::F16,
@@ -43,6 +49,9 @@ impl DType {
         DType::I32,
         DType::I16,
         DType::I8,
+        DType::U64,
+        DType::U32,
+        DType::U16,
         DType::U8,
         DType::Bool,
     ];
@@ -50,9 +59,9 @@ impl DType {
     /// Bytes that one element takes in memory.
     pub const fn size(self) -> usize {
         match self {
-            DType::F64 | DType::I64 => 8,
-            DType::F32 | DType::I32 => 4,
-            DType::F16 | DType::BF16 | DType::I16 => 2,
+            DType::F64 | DType::I64 | DType::U64 => 8,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 2,
             DType::I8 | DType::U8 | DType::Bool => 1,
         }
     }
@@ -64,7 +73,22 @@ impl DType {
 
     /// True for the integer types, `bool` not among them.
     pub const fn is_int(self) -> bool {
-        matches!(self, DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8)
+        matches!(self, DType::I64 | DType::I32 | DType::I16 | DType::I8) || self.is_unsigned()
+    }
+
+    /// True for the integer types without a sign.
+    pub const fn is_unsigned(self) -> bool {
+        matches!(self, DType::U64 | DType::U32 | DType::U16 | DType::U8)
+    }
+
+    /// The smallest and the largest value of an integer type; `None` for floats and `bool`.
+    pub const fn int_range(self) -> Option<(i128, i128)> {
+        let bits = 8 * self.size();
+        match (self.is_int(), self.is_unsigned()) {
+            (false, _) => None,
+            (true, true) => Some((0, (1 << bits) - 1)),
+            (true, false) => Some((-1 << (bits - 1), (1 << (bits - 1)) - 1)),
+        }
     }
 
     /// The name in the text format, for example `f32`.
@@ -78,6 +102,9 @@ impl DType {
             DType::I32 => "i32",
             DType::I16 => "i16",
             DType::I8 => "i8",
+            DType::U64 => "u64",
+            DType::U32 => "u32",
+            DType::U16 => "u16",
             DType::U8 => "u8",
             DType::Bool => "bool",
         }

@@ -105,11 +105,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "no array of this name",
         "The file has no array of the name that was asked for. The message lists what it has.",
     ),
-    (
-        "E0618",
-        "a value that the element type cannot hold",
-        "A u64 above the largest i64 cannot be read as i64, and a byte of a bool array must be 0 or 1.",
-    ),
+    ("E0618", "a value that the element type cannot hold", "A byte of a bool array must be 0 or 1."),
     (
         "E0619",
         "not enough memory",

@@ -142,7 +142,7 @@ fn holds(
 }
 
 /// Holds both machines against the graph interpreter. False if the module has an op that the lowering refuses by name.
-fn agree(case: &Case, parts: u32) -> Result<bool, String> {
+pub fn agree(case: &Case, parts: u32) -> Result<bool, String> {
     let options = Options { parts, ..Options::default() };
     let compiled = match compile(case.module.clone(), &options) {
         Ok(compiled) => compiled,

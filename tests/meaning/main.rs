@@ -2,5 +2,6 @@
 
 mod commands;
 mod differential;
+mod elementwise;
 mod filetests;
 mod reference;

@@ -1,9 +1,16 @@
 //! What each element-wise op is: a sequence of [`ScalarOp`]s, written once for the interpreter and for every backend.
 //!
 //! Values are held in the register type of their element type ([`crate::kernel::loaded_type`]) and are always in its
-//! range: `i8` and `i16` sign-extended, `u8` zero-extended, `f16` and `bf16` as the `f32` of the same value. Arithmetic on
-//! a narrow type is done in the register type and then brought back by [`narrow`]: integers wrap to their width, halves
-//! round to nearest even.
+//! range: `i8` and `i16` sign-extended, `u8`, `u16` and `u32` zero-extended, `u64` as the `i64` with the same bits, `f16` and
+//! `bf16` as the `f32` of the same value. Arithmetic on a narrow type is done in the register type and then brought back by
+//! [`narrow`]: integers wrap to their width, halves round to nearest even. Only for `u64` do the operations themselves
+//! differ from those on the register type.
+
+mod cast;
+#[cfg(test)]
+mod tests;
+
+pub use cast::cast;
 
 use super::{Constant, Distribution, Graph, Op};
 use crate::kernel::{Emit, Scalar, ScalarOp, ScalarType, loaded_type};
@@ -24,14 +31,15 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         Op::Add => x.arith(ScalarOp::FAdd, ScalarOp::IAdd, args),
         Op::Sub => x.arith(ScalarOp::FSub, ScalarOp::ISub, args),
         Op::Mul => x.arith(ScalarOp::FMul, ScalarOp::IMul, args),
+        Op::Div if dtype == DType::U64 => x.div_rem_u64(args[0], args[1])[0],
         Op::Div => x.arith(ScalarOp::FDiv, ScalarOp::IDiv, args),
         Op::Rem => x.rem(args[0], args[1]),
         Op::Pow => {
             let y = math::pow(x.e, args[0], args[1]);
             narrow(x.e, y, dtype)
         }
-        Op::Min => x.pick(ScalarOp::FLt, ScalarOp::ILt, args[0], args[1]),
-        Op::Max => x.pick(ScalarOp::FGt, ScalarOp::IGt, args[0], args[1]),
+        Op::Min => x.pick(Order::Less, args[0], args[1]),
+        Op::Max => x.pick(Order::Greater, args[0], args[1]),
         Op::Fma => {
             let y = x.e.op(ScalarOp::Fma, args);
             narrow(x.e, y, dtype)
@@ -56,10 +64,10 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
             DType::Bool => x.e.op(ScalarOp::Xor, args),
             _ => x.either(ScalarOp::FNe, ScalarOp::INe, args),
         },
-        Op::Lt => x.either(ScalarOp::FLt, ScalarOp::ILt, args),
-        Op::Le => x.either(ScalarOp::FLe, ScalarOp::ILe, args),
-        Op::Gt => x.either(ScalarOp::FGt, ScalarOp::IGt, args),
-        Op::Ge => x.either(ScalarOp::FGe, ScalarOp::IGe, args),
+        Op::Lt => x.compare(Order::Less, args[0], args[1]),
+        Op::Le => x.compare(Order::LessOrEqual, args[0], args[1]),
+        Op::Gt => x.compare(Order::Greater, args[0], args[1]),
+        Op::Ge => x.compare(Order::GreaterOrEqual, args[0], args[1]),
         Op::And => x.e.op(ScalarOp::And, args),
         Op::Or => x.e.op(ScalarOp::Or, args),
         Op::Xor => x.e.op(ScalarOp::Xor, args),
@@ -74,8 +82,8 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         }
         Op::Shr => {
             let by = x.shift_amount(args[1]);
-            // A `u8` is held zero-extended, so that the arithmetic shift is the logical one.
-            x.e.op(ScalarOp::ShrS, &[args[0], by])
+            // Narrower unsigned types are held zero-extended, so that the arithmetic shift is the logical one.
+            x.e.op(if dtype == DType::U64 { ScalarOp::ShrU } else { ScalarOp::ShrS }, &[args[0], by])
         }
         Op::Select => x.e.op(ScalarOp::Select, args),
         Op::Cast { to } => cast(x.e, args[0], dtype, *to),
@@ -116,16 +124,20 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
 /// type and are narrowed once, when they are stored.
 pub fn narrow<E: Emit>(e: &mut E, v: E::Value, dtype: DType) -> E::Value {
     match dtype {
-        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::Bool => v,
+        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U64 | DType::Bool => v,
         DType::F16 => math::round_f16(e, v),
         DType::BF16 => math::round_bf16(e, v),
         DType::I16 => sign_extend(e, v, 16),
         DType::I8 => sign_extend(e, v, 24),
-        DType::U8 => {
-            let mask = e.constant(Scalar::I32(0xff));
-            e.op(ScalarOp::And, &[v, mask])
-        }
+        DType::U32 => mask(e, v, Scalar::I64(0xffff_ffff)),
+        DType::U16 => mask(e, v, Scalar::I32(0xffff)),
+        DType::U8 => mask(e, v, Scalar::I32(0xff)),
     }
+}
+
+fn mask<E: Emit>(e: &mut E, v: E::Value, bits: Scalar) -> E::Value {
+    let bits = e.constant(bits);
+    e.op(ScalarOp::And, &[v, bits])
 }
 
 fn sign_extend<E: Emit>(e: &mut E, v: E::Value, by: i32) -> E::Value {
@@ -147,22 +159,21 @@ pub fn number(dtype: DType, x: i64) -> Scalar {
 
 /// The least value of an element type, minus infinity for floats: where `max` over elements starts.
 pub fn least(dtype: DType) -> Scalar {
-    match dtype {
-        DType::F64 => Scalar::F64(f64::NEG_INFINITY),
-        DType::F32 | DType::F16 | DType::BF16 => Scalar::F32(f32::NEG_INFINITY),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 => number(dtype, i64::MIN >> (64 - 8 * dtype.size())),
-        DType::U8 | DType::Bool => number(dtype, 0),
+    match (dtype, dtype.int_range()) {
+        (_, Some((lo, _))) => number(dtype, lo as i64),
+        (DType::F64, _) => Scalar::F64(f64::NEG_INFINITY),
+        (DType::Bool, _) => Scalar::Bool(false),
+        _ => Scalar::F32(f32::NEG_INFINITY),
     }
 }
 
 /// The greatest value of an element type, infinity for floats: where `min` over elements starts.
 pub fn greatest(dtype: DType) -> Scalar {
-    match dtype {
-        DType::F64 => Scalar::F64(f64::INFINITY),
-        DType::F32 | DType::F16 | DType::BF16 => Scalar::F32(f32::INFINITY),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 => number(dtype, i64::MAX >> (64 - 8 * dtype.size())),
-        DType::U8 => number(dtype, 0xff),
-        DType::Bool => number(dtype, 1),
+    match (dtype, dtype.int_range()) {
+        (_, Some((_, hi))) => number(dtype, hi as i64),
+        (DType::F64, _) => Scalar::F64(f64::INFINITY),
+        (DType::Bool, _) => Scalar::Bool(true),
+        _ => Scalar::F32(f32::INFINITY),
     }
 }
 
@@ -177,6 +188,9 @@ pub fn load(t: &Tensor, k: usize) -> Option<Scalar> {
         DType::I32 => Scalar::I32(*t.as_slice::<i32>().get(k)?),
         DType::I16 => Scalar::I32(i32::from(*t.as_slice::<i16>().get(k)?)),
         DType::I8 => Scalar::I32(i32::from(*t.as_slice::<i8>().get(k)?)),
+        DType::U64 => Scalar::I64(*t.as_slice::<u64>().get(k)? as i64),
+        DType::U32 => Scalar::I64(i64::from(*t.as_slice::<u32>().get(k)?)),
+        DType::U16 => Scalar::I32(i32::from(*t.as_slice::<u16>().get(k)?)),
         DType::U8 => Scalar::I32(i32::from(*t.as_slice::<u8>().get(k)?)),
         DType::Bool => Scalar::Bool(*t.bytes().get(k)? != 0),
     })
@@ -259,6 +273,15 @@ pub fn inline_with<E: Emit>(
     Ok(())
 }
 
+/// An order of two numbers; false if either is NaN.
+#[derive(Clone, Copy)]
+enum Order {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
 struct Expand<'a, E: Emit> {
     e: &'a mut E,
     /// Element type of the first operand.
@@ -274,6 +297,52 @@ impl<E: Emit> Expand<'_, E> {
         self.e.op(if self.dtype.is_float() { float } else { int }, args)
     }
 
+    fn compare(&mut self, order: Order, a: E::Value, b: E::Value) -> E::Value {
+        if self.dtype == DType::U64 {
+            return match order {
+                Order::Less => self.e.op(ScalarOp::ULt, &[a, b]),
+                Order::Greater => self.e.op(ScalarOp::ULt, &[b, a]),
+                Order::LessOrEqual => {
+                    let greater = self.e.op(ScalarOp::ULt, &[b, a]);
+                    self.e.op(ScalarOp::Not, &[greater])
+                }
+                Order::GreaterOrEqual => {
+                    let less = self.e.op(ScalarOp::ULt, &[a, b]);
+                    self.e.op(ScalarOp::Not, &[less])
+                }
+            };
+        }
+        let (float, int) = match order {
+            Order::Less => (ScalarOp::FLt, ScalarOp::ILt),
+            Order::LessOrEqual => (ScalarOp::FLe, ScalarOp::ILe),
+            Order::Greater => (ScalarOp::FGt, ScalarOp::IGt),
+            Order::GreaterOrEqual => (ScalarOp::FGe, ScalarOp::IGe),
+        };
+        self.either(float, int, &[a, b])
+    }
+
+    /// Unsigned quotient and remainder, 0 by zero, from the signed quotient.
+    ///
+    /// For a divisor d below 2^63: twice the quotient of half the dividend is the quotient or one less, as the remainder
+    /// tells. From 2^63 on the quotient is 0 or 1.
+    fn div_rem_u64(&mut self, n: E::Value, d: E::Value) -> [E::Value; 2] {
+        let (zero, one) = (self.int(0), self.int(1));
+        let half = self.e.op(ScalarOp::ShrU, &[n, one]);
+        let q = self.e.op(ScalarOp::IDiv, &[half, d]);
+        let q = self.e.op(ScalarOp::Shl, &[q, one]);
+        let large = self.e.op(ScalarOp::ILt, &[d, zero]);
+        let q = self.e.op(ScalarOp::Select, &[large, zero, q]);
+        let p = self.e.op(ScalarOp::IMul, &[q, d]);
+        let r = self.e.op(ScalarOp::ISub, &[n, p]);
+        let done = self.e.op(ScalarOp::ULt, &[r, d]);
+        let by_zero = self.e.op(ScalarOp::IEq, &[d, zero]);
+        let more = self.e.op(ScalarOp::IAdd, &[q, one]);
+        let less = self.e.op(ScalarOp::ISub, &[r, d]);
+        let q = self.e.op(ScalarOp::Select, &[done, q, more]);
+        let r = self.e.op(ScalarOp::Select, &[done, r, less]);
+        [q, r].map(|v| self.e.op(ScalarOp::Select, &[by_zero, zero, v]))
+    }
+
     fn arith(&mut self, float: ScalarOp, int: ScalarOp, args: &[E::Value]) -> E::Value {
         let y = self.either(float, int, args);
         narrow(self.e, y, self.dtype)
@@ -285,6 +354,9 @@ impl<E: Emit> Expand<'_, E> {
     }
 
     fn rem(&mut self, a: E::Value, b: E::Value) -> E::Value {
+        if self.dtype == DType::U64 {
+            return self.div_rem_u64(a, b)[1];
+        }
         if !self.dtype.is_float() {
             return self.e.op(ScalarOp::IRem, &[a, b]);
         }
@@ -296,8 +368,8 @@ impl<E: Emit> Expand<'_, E> {
     }
 
     /// `a` if the comparison holds or `a` is NaN, else `b`.
-    fn pick(&mut self, float: ScalarOp, int: ScalarOp, a: E::Value, b: E::Value) -> E::Value {
-        let mut first = self.either(float, int, &[a, b]);
+    fn pick(&mut self, order: Order, a: E::Value, b: E::Value) -> E::Value {
+        let mut first = self.compare(order, a, b);
         if self.dtype.is_float() {
             let nan = self.e.op(ScalarOp::FUno, &[a, a]);
             first = self.e.op(ScalarOp::Or, &[first, nan]);
@@ -318,6 +390,9 @@ impl<E: Emit> Expand<'_, E> {
         if self.dtype.is_float() {
             return self.e.op(ScalarOp::FAbs, &[x]);
         }
+        if self.dtype.is_unsigned() {
+            return x;
+        }
         let zero = self.int(0);
         let negative = self.e.op(ScalarOp::ILt, &[x, zero]);
         let flipped = self.neg(x);
@@ -332,126 +407,14 @@ impl<E: Emit> Expand<'_, E> {
         self.e.op(ScalarOp::Not, &[differ])
     }
 
-    /// The amount modulo the width; the scalar shifts do that themselves for 32 and 64 bits.
+    /// The amount modulo the width; the scalar shifts do that themselves for the width of the register.
     fn shift_amount(&mut self, by: E::Value) -> E::Value {
-        match self.dtype.size() {
-            4 | 8 => by,
-            bytes => {
-                let mask = self.int(8 * bytes as i64 - 1);
+        match self.dtype {
+            DType::I64 | DType::I32 | DType::U64 => by,
+            narrow => {
+                let mask = self.int(8 * narrow.size() as i64 - 1);
                 self.e.op(ScalarOp::And, &[by, mask])
             }
         }
     }
-}
-
-/// Converts from element type `from` to element type `to`; see [`Op::Cast`].
-pub fn cast<E: Emit>(e: &mut E, x: E::Value, from: DType, to: DType) -> E::Value {
-    if from == to {
-        return x;
-    }
-    let (held, wanted) = (loaded_type(from), loaded_type(to));
-    match (from, to) {
-        (_, DType::Bool) => {
-            let zero = e.constant(number(from, 0));
-            e.op(if from.is_float() { ScalarOp::FNe } else { ScalarOp::INe }, &[x, zero])
-        }
-        (DType::Bool, _) => {
-            let (one, zero) = (e.constant(number(to, 1)), e.constant(number(to, 0)));
-            e.op(ScalarOp::Select, &[x, one, zero])
-        }
-        _ if from.is_float() && to.is_float() => match (held, wanted) {
-            (ScalarType::F32, ScalarType::F64) => e.op(ScalarOp::F32ToF64, &[x]),
-            (ScalarType::F64, _) if to == DType::F32 => e.op(ScalarOp::F64ToF32, &[x]),
-            (ScalarType::F64, _) => {
-                let y = f32_rounded_to_odd(e, x);
-                narrow(e, y, to)
-            }
-            _ => narrow(e, x, to),
-        },
-        _ if from.is_float() => {
-            let op = match (held, wanted) {
-                (ScalarType::F64, ScalarType::I64) => ScalarOp::F64ToI64,
-                (ScalarType::F64, _) => ScalarOp::F64ToI32,
-                (_, ScalarType::I64) => ScalarOp::F32ToI64,
-                _ => ScalarOp::F32ToI32,
-            };
-            let y = e.op(op, &[x]);
-            match to {
-                DType::I16 => clamp(e, y, i32::from(i16::MIN), i32::from(i16::MAX)),
-                DType::I8 => clamp(e, y, i32::from(i8::MIN), i32::from(i8::MAX)),
-                DType::U8 => clamp(e, y, 0, i32::from(u8::MAX)),
-                _ => y,
-            }
-        }
-        (_, DType::F64) => e.op(if held == ScalarType::I64 { ScalarOp::I64ToF64 } else { ScalarOp::I32ToF64 }, &[x]),
-        // An integer that a binary16 can hold is exact in an f32, so that rounding twice is rounding once.
-        (_, DType::F32 | DType::F16) => {
-            let y = e.op(if held == ScalarType::I64 { ScalarOp::I64ToF32 } else { ScalarOp::I32ToF32 }, &[x]);
-            narrow(e, y, to)
-        }
-        (_, DType::BF16) => {
-            let y = match held {
-                ScalarType::I64 => f64_with_sticky_bit(e, x),
-                _ => e.op(ScalarOp::I32ToF64, &[x]),
-            };
-            let y = f32_rounded_to_odd(e, y);
-            narrow(e, y, to)
-        }
-        _ => {
-            let y = match (held, wanted) {
-                (ScalarType::I64, ScalarType::I32) => e.op(ScalarOp::I64ToI32, &[x]),
-                (ScalarType::I32, ScalarType::I64) => e.op(ScalarOp::I32ToI64, &[x]),
-                _ => x,
-            };
-            narrow(e, y, to)
-        }
-    }
-}
-
-fn clamp<E: Emit>(e: &mut E, x: E::Value, lo: i32, hi: i32) -> E::Value {
-    let (lo, hi) = (e.constant(Scalar::I32(lo)), e.constant(Scalar::I32(hi)));
-    let below = e.op(ScalarOp::ILt, &[x, lo]);
-    let x = e.op(ScalarOp::Select, &[below, lo, x]);
-    let above = e.op(ScalarOp::IGt, &[x, hi]);
-    e.op(ScalarOp::Select, &[above, hi, x])
-}
-
-/// The f64 `x` as an f32, of whose two neighbours the one with an odd last bit is taken if `x` lies between: rounding that
-/// to a format with at least two bits less is the same as rounding `x` (Boldo and Melquiond, *Emulation of a FMA and
-/// correctly rounded sums: proved algorithms using rounding to odd*, 2008).
-fn f32_rounded_to_odd<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let nearest = e.op(ScalarOp::F64ToF32, &[x]);
-    let back = e.op(ScalarOp::F32ToF64, &[nearest]);
-    let inexact = e.op(ScalarOp::FNe, &[back, x]);
-    let bits = e.op(ScalarOp::F32Bits, &[nearest]);
-    let (one, zero) = (e.constant(Scalar::I32(1)), e.constant(Scalar::I32(0)));
-    let last = e.op(ScalarOp::And, &[bits, one]);
-    let even = e.op(ScalarOp::IEq, &[last, zero]);
-    let (size, true_size) = (e.op(ScalarOp::FAbs, &[back]), e.op(ScalarOp::FAbs, &[x]));
-    let away = e.op(ScalarOp::FGt, &[size, true_size]);
-    let (down, up) = (e.op(ScalarOp::ISub, &[bits, one]), e.op(ScalarOp::IAdd, &[bits, one]));
-    let other = e.op(ScalarOp::Select, &[away, down, up]);
-    let take = e.op(ScalarOp::And, &[inexact, even]);
-    let odd = e.op(ScalarOp::Select, &[take, other, bits]);
-    e.op(ScalarOp::BitsF32, &[odd])
-}
-
-/// The i64 `x` as an f64 that rounds to any format of at most 50 bits as `x` itself does: beyond 53 bits the last twelve
-/// are replaced by one that says whether any was set.
-fn f64_with_sticky_bit<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
-    let mask = e.constant(Scalar::I64(0xfff));
-    let (zero, half) = (e.constant(Scalar::I64(0)), e.constant(Scalar::I64(0x800)));
-    let low = e.op(ScalarOp::And, &[x, mask]);
-    let exact = e.op(ScalarOp::IEq, &[low, zero]);
-    let sticky = e.op(ScalarOp::Select, &[exact, zero, half]);
-    let high = e.op(ScalarOp::ISub, &[x, low]);
-    let short = e.op(ScalarOp::IAdd, &[high, sticky]);
-    let top = e.constant(Scalar::I64(53));
-    let top = e.op(ScalarOp::ShrS, &[x, top]);
-    let minus_one = e.constant(Scalar::I64(-1));
-    let positive = e.op(ScalarOp::IEq, &[top, zero]);
-    let negative = e.op(ScalarOp::IEq, &[top, minus_one]);
-    let fits = e.op(ScalarOp::Or, &[positive, negative]);
-    let y = e.op(ScalarOp::Select, &[fits, x, short]);
-    e.op(ScalarOp::I64ToF64, &[y])
 }

@@ -215,7 +215,8 @@ ops! {
     /// `x` with `low[a]` elements before axis a, `high[a]` after it and `interior[a]` between any two neighbours along it,
     /// all of them `value`, a scalar.
     Data Pad = pad(one x, one value) { low: Vec<u64>, high: Vec<u64>, interior: Vec<u64> } -> one;
-    /// Takes the slices of `x` along `axis` that the integers in `index` name; an index out of range is clamped to it.
+    /// Takes the slices of `x` along `axis` that the integers in `index` (not `u64`) name; an index out of range is
+    /// clamped to it.
     Data Gather = gather(one x, one index) { axis: usize } -> one;
 
     /// Sum; integers wrap.
@@ -286,7 +287,7 @@ ops! {
     Elementwise Not = not(one x) -> one;
     /// Shift left; the amount is taken modulo the width.
     Elementwise Shl = shl(one a, one b) -> one;
-    /// Shift right, arithmetic for signed types, logical for `u8`; the amount is taken modulo the width.
+    /// Shift right, arithmetic for signed types, logical for unsigned ones; the amount is taken modulo the width.
     Elementwise Shr = shr(one a, one b) -> one;
     /// `a` where `c` is true, else `b`.
     Elementwise Select = select(one c, one a, one b) -> one;

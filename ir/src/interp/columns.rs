@@ -74,6 +74,9 @@ impl Columns {
             DType::I32 => copy!(i32s, I32, i32, |x| *x),
             DType::I16 => copy!(i32s, I32, i16, |x| i32::from(*x)),
             DType::I8 => copy!(i32s, I32, i8, |x| i32::from(*x)),
+            DType::U64 => copy!(i64s, I64, u64, |x| *x as i64),
+            DType::U32 => copy!(i64s, I64, u32, |x| i64::from(*x)),
+            DType::U16 => copy!(i32s, I32, u16, |x| i32::from(*x)),
             DType::U8 => copy!(i32s, I32, u8, |x| i32::from(*x)),
             DType::Bool => {
                 let from = t.bytes().get(at..at + n)?;
@@ -106,6 +109,9 @@ impl Columns {
             (DType::I32, Column::I32(c)) => copy!(c, i32, |x| *x),
             (DType::I16, Column::I32(c)) => copy!(c, i16, |x| *x as i16),
             (DType::I8, Column::I32(c)) => copy!(c, i8, |x| *x as i8),
+            (DType::U64, Column::I64(c)) => copy!(c, u64, |x| *x as u64),
+            (DType::U32, Column::I64(c)) => copy!(c, u32, |x| *x as u32),
+            (DType::U16, Column::I32(c)) => copy!(c, u16, |x| *x as u16),
             (DType::U8, Column::I32(c)) => copy!(c, u8, |x| *x as u8),
             (DType::Bool, Column::Bool(c)) => {
                 t.bytes_mut().get_mut(at..at + n)?.iter_mut().zip(c.iter()).for_each(|(to, x)| *to = u8::from(*x));

@@ -71,7 +71,7 @@ macro_rules! float_register {
 }
 
 macro_rules! int_register {
-    ($t:ident, $variant:ident, |$x:ident| $read:expr) => {
+    ($t:ident, $variant:ident, $held:ident, |$x:ident| $read:expr) => {
         impl Register for $t {
             const ZERO: Self = 0;
             const ONE: Self = 1;
@@ -97,11 +97,11 @@ macro_rules! int_register {
                 $read
             }
             fn scalar(self) -> Scalar {
-                Scalar::$variant(self)
+                Scalar::$variant(self as $held)
             }
             fn held(s: Scalar) -> Self {
                 match s {
-                    Scalar::$variant(x) => x,
+                    Scalar::$variant(x) => x as $t,
                     _ => Self::ZERO,
                 }
             }
@@ -115,15 +115,21 @@ float_register!(f32, F32, |t| match t.dtype() {
     DType::BF16 => t.as_slice::<half::bf16>().iter().map(|x| x.to_f32()).collect(),
     _ => t.as_slice::<f32>().to_vec(),
 });
-int_register!(i64, I64, |t| t.as_slice::<i64>().to_vec());
-int_register!(i32, I32, |t| match t.dtype() {
+int_register!(i64, I64, i64, |t| match t.dtype() {
+    DType::U32 => t.as_slice::<u32>().iter().map(|x| i64::from(*x)).collect(),
+    _ => t.as_slice::<i64>().to_vec(),
+});
+int_register!(u64, I64, i64, |t| t.as_slice::<u64>().to_vec());
+int_register!(i32, I32, i32, |t| match t.dtype() {
     DType::I16 => t.as_slice::<i16>().iter().map(|x| i32::from(*x)).collect(),
     DType::I8 => t.as_slice::<i8>().iter().map(|x| i32::from(*x)).collect(),
+    DType::U16 => t.as_slice::<u16>().iter().map(|x| i32::from(*x)).collect(),
     DType::U8 => t.as_slice::<u8>().iter().map(|x| i32::from(*x)).collect(),
     _ => t.as_slice::<i32>().to_vec(),
 });
 
-/// Runs a body with `R` standing for the register type of an element type; `bool` has none and gives `None`.
+/// Runs a body with `R` standing for the register type of an element type, which is `u64` for `u64`, so that it is compared
+/// and divided as such; `bool` has none and gives `None`.
 macro_rules! with_register {
     ($dtype:expr, $R:ident => $body:expr) => {
         match $crate::kernel::loaded_type($dtype) {
@@ -137,6 +143,10 @@ macro_rules! with_register {
             }
             $crate::kernel::ScalarType::I32 => {
                 type $R = i32;
+                Some($body)
+            }
+            $crate::kernel::ScalarType::I64 if $dtype == $crate::types::DType::U64 => {
+                type $R = u64;
                 Some($body)
             }
             $crate::kernel::ScalarType::I64 => {
@@ -194,6 +204,9 @@ pub(crate) fn put(t: &mut Tensor, k: usize, x: Scalar) {
         (DType::I32, Scalar::I32(x)) => set!(i32, x),
         (DType::I16, Scalar::I32(x)) => set!(i16, x as i16),
         (DType::I8, Scalar::I32(x)) => set!(i8, x as i8),
+        (DType::U64, Scalar::I64(x)) => set!(u64, x as u64),
+        (DType::U32, Scalar::I64(x)) => set!(u32, x as u32),
+        (DType::U16, Scalar::I32(x)) => set!(u16, x as u16),
         (DType::U8, Scalar::I32(x)) => set!(u8, x as u8),
         (DType::Bool, Scalar::Bool(x)) => {
             if let Some(slot) = t.bytes_mut().get_mut(k) {

@@ -71,6 +71,28 @@ fn narrow_integers_wrap_and_shift_within_their_width() {
 }
 
 #[test]
+fn reductions_of_unsigned_types_compare_and_divide_as_such() {
+    let x = Tensor::from_vec(vec![3], vec![1u64 << 63, 5, u64::MAX - 1]).expect("count");
+    let out = run(&[x], |g, x| {
+        let mut all = Vec::new();
+        for kind in [ReduceKind::Max, ReduceKind::Min, ReduceKind::Sum, ReduceKind::Mean] {
+            all.push(g.reduce(x[0], kind, vec![0], false)?);
+        }
+        Ok(all)
+    });
+    // The sum wraps to 2^63 + 3, a third of which is taken.
+    let sum = (1u64 << 63) + 3;
+    let found: Vec<u64> = out.iter().map(|t| t.as_slice::<u64>()[0]).collect();
+    assert_eq!(found, [u64::MAX - 1, 5, sum, sum / 3]);
+    let x = Tensor::from_vec(vec![2], vec![u32::MAX, 1]).expect("count");
+    let out = run(&[x], |g, x| {
+        let largest = g.reduce(x[0], ReduceKind::Max, vec![0], false)?;
+        Ok(vec![largest, g.reduce(x[0], ReduceKind::Sum, vec![0], false)?])
+    });
+    assert_eq!((out[0].as_slice::<u32>(), out[1].as_slice::<u32>()), (&[u32::MAX][..], &[0][..]));
+}
+
+#[test]
 fn minimum_and_maximum_give_nan_if_either_is() {
     let (a, b) = (f32s(&[4], &[1.0, f32::NAN, 3.0, -0.0]), f32s(&[4], &[f32::NAN, 2.0, 2.0, 0.0]));
     let out = run(&[a, b], |g, x| Ok(vec![g.min(x[0], x[1])?, g.max(x[0], x[1])?]));

@@ -133,8 +133,9 @@ pub enum Role {
 pub struct Buffer {
     /// Name for messages; the array's name for inputs, outputs and probes.
     pub name: String,
-    /// Element type in memory. Loads widen: f16 and bf16 to f32 (exact), i16, i8 and u8 to i32 (i8 and i16 sign-extended),
-    /// bool to bool. Stores narrow: f32 to f16 or bf16 by rounding to nearest even, i32 to i16, i8, u8 by dropping bits.
+    /// Element type in memory. Loads widen: f16 and bf16 to f32 (exact), i16 and i8 to i32 (sign-extended), u16 and u8 to i32
+    /// and u32 to i64 (zero-extended); u64 is held as the i64 with the same bits, bool as bool. Stores narrow: f32 to f16
+    /// or bf16 by rounding to nearest even, integers by dropping bits.
     pub elem: DType,
     /// Number of elements (of one frame).
     pub len: u64,
@@ -147,8 +148,8 @@ pub const fn loaded_type(elem: DType) -> ScalarType {
     match elem {
         DType::F64 => ScalarType::F64,
         DType::F32 | DType::F16 | DType::BF16 => ScalarType::F32,
-        DType::I64 => ScalarType::I64,
-        DType::I32 | DType::I16 | DType::I8 | DType::U8 => ScalarType::I32,
+        DType::I64 | DType::U64 | DType::U32 => ScalarType::I64,
+        DType::I32 | DType::I16 | DType::I8 | DType::U16 | DType::U8 => ScalarType::I32,
         DType::Bool => ScalarType::Bool,
     }
 }

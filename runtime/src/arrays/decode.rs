@@ -1,4 +1,4 @@
-//! Element types as they stand in files, and their conversion to the element types of tensors.
+//! Elements as they stand in files, and their conversion to tensors.
 
 use super::stream::Stream;
 use crate::fail::{Place, byte_size};
@@ -6,54 +6,11 @@ use nc_ir::diag::Diagnostic;
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
 
-/// An element type of a file that has a [`DType`] which holds all of its values, `u64` up to the largest `i64`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stored {
-    /// Stored as in memory.
-    Same(DType),
-    /// Read as `i32`.
-    U16,
-    /// Read as `i64`.
-    U32,
-    /// Read as `i64`, refused above its largest value.
-    U64,
-}
-
-impl Stored {
-    /// The element type in memory.
-    pub fn dtype(self) -> DType {
-        match self {
-            Stored::Same(d) => d,
-            Stored::U16 => DType::I32,
-            Stored::U32 | Stored::U64 => DType::I64,
-        }
-    }
-
-    /// Bytes of one element in the file.
-    pub fn size(self) -> usize {
-        match self {
-            Stored::Same(d) => d.size(),
-            Stored::U16 => 2,
-            Stored::U32 => 4,
-            Stored::U64 => 8,
-        }
-    }
-
-    /// The name of the type in the file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stored::Same(d) => d.name(),
-            Stored::U16 => "u16",
-            Stored::U32 => "u32",
-            Stored::U64 => "u64",
-        }
-    }
-}
-
 /// How the elements of an array stand in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    pub stored: Stored,
+    /// Element type.
+    pub dtype: DType,
     pub big_endian: bool,
     /// First index fastest.
     pub fortran: bool,
@@ -63,7 +20,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Bytes in the file.
     pub fn file_bytes(&self) -> Option<u64> {
-        byte_size(&self.shape, self.stored.size()).map(|n| n as u64)
+        byte_size(&self.shape, self.dtype.size()).map(|n| n as u64)
     }
 }
 
@@ -89,49 +46,16 @@ pub(super) fn allocate(place: &Place, dtype: DType, shape: &[usize], limit: u64)
 }
 
 /// Reads as many elements as `out` holds.
-pub(super) fn fill(stream: &mut Stream, stored: Stored, big_endian: bool, out: &mut [u8]) -> Result<(), Diagnostic> {
-    match stored {
-        Stored::Same(dtype) => {
-            stream.fill(out)?;
-            if big_endian && dtype.size() > 1 {
-                out.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
-            }
-            match (dtype, out.iter().position(|b| *b > 1)) {
-                (DType::Bool, Some(k)) => Err(stream
-                    .place
-                    .error("E0618", format!("element {k} of a bool array is the byte {}, expected 0 or 1", out[k]))),
-                _ => Ok(()),
-            }
-        }
-        Stored::U16 => widen::<2, 4>(stream, big_endian, out, |b| Ok(i32::from(u16::from_le_bytes(b)).to_le_bytes())),
-        Stored::U32 => widen::<4, 8>(stream, big_endian, out, |b| Ok(i64::from(u32::from_le_bytes(b)).to_le_bytes())),
-        Stored::U64 => widen::<8, 8>(stream, big_endian, out, |b| {
-            let v = u64::from_le_bytes(b);
-            i64::try_from(v).map(i64::to_le_bytes).map_err(|_| v)
-        }),
+pub(super) fn fill(stream: &mut Stream, dtype: DType, big_endian: bool, out: &mut [u8]) -> Result<(), Diagnostic> {
+    stream.fill(out)?;
+    if big_endian && dtype.size() > 1 {
+        out.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
     }
-}
-
-/// Reads elements of `A` bytes and stores them as elements of `B`; a value that does not fit is given back as the error.
-fn widen<const A: usize, const B: usize>(
-    stream: &mut Stream,
-    big_endian: bool,
-    out: &mut [u8],
-    convert: impl Fn([u8; A]) -> Result<[u8; B], u64>,
-) -> Result<(), Diagnostic> {
-    const CHUNK: usize = 8192;
-    let mut buffer = [0u8; CHUNK];
-    for out in out.chunks_mut(CHUNK / A * B) {
-        let raw = &mut buffer[..out.len() / B * A];
-        stream.fill(raw)?;
-        for (raw, out) in raw.as_chunks::<A>().0.iter().zip(out.as_chunks_mut::<B>().0) {
-            let mut raw = *raw;
-            if big_endian {
-                raw.reverse();
-            }
-            *out = convert(raw)
-                .map_err(|v| stream.place.error("E0618", format!("the value {v} is above the largest i64")))?;
-        }
+    if dtype == DType::Bool
+        && let Some(k) = out.iter().position(|b| *b > 1)
+    {
+        let text = format!("element {k} of a bool array is the byte {}, expected 0 or 1", out[k]);
+        return Err(stream.place.error("E0618", text));
     }
     Ok(())
 }

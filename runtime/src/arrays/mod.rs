@@ -64,10 +64,8 @@ pub enum Format {
 pub struct ArrayInfo {
     /// Its name; in `.npz` without the `.npy` of the member.
     pub name: String,
-    /// Element type it has when read.
+    /// Element type.
     pub dtype: DType,
-    /// Element type in the file, such as `u16` (which is read as `i32`).
-    pub stored_as: &'static str,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
 }
@@ -160,8 +158,7 @@ impl ArrayFile {
         let mut infos = Vec::new();
         for (k, e) in entries.iter().enumerate() {
             let readable = e.layout.as_ref().ok().map(|l| {
-                let (dtype, stored_as, shape) = (l.stored.dtype(), l.stored.name(), l.shape.clone());
-                infos.push(ArrayInfo { name: e.name.clone(), dtype, stored_as, shape });
+                infos.push(ArrayInfo { name: e.name.clone(), dtype: l.dtype, shape: l.shape.clone() });
                 infos.len() - 1
             });
             if index.insert(e.name.clone(), (k, readable)).is_some() {
@@ -225,9 +222,9 @@ impl ArrayFile {
     pub fn read(&self, name: &str) -> Result<Tensor, Diagnostic> {
         let (entry, layout) = self.entry(name)?;
         let place = self.place.array(name);
-        let mut out = decode::allocate(&place, layout.stored.dtype(), &layout.shape, self.limits.max_bytes)?;
+        let mut out = decode::allocate(&place, layout.dtype, &layout.shape, self.limits.max_bytes)?;
         let mut stream = self.stream(entry, place.clone())?;
-        decode::fill(&mut stream, layout.stored, layout.big_endian, out.bytes_mut())?;
+        decode::fill(&mut stream, layout.dtype, layout.big_endian, out.bytes_mut())?;
         stream.finish()?;
         if layout.fortran { decode::row_major(&place, &out, self.limits.max_bytes) } else { Ok(out) }
     }
@@ -309,7 +306,7 @@ enum Frames {
 impl FrameReader {
     /// Element type of the frames.
     pub fn dtype(&self) -> DType {
-        self.layout.stored.dtype()
+        self.layout.dtype
     }
 
     /// Shape of one frame.
@@ -341,7 +338,7 @@ impl FrameReader {
         match &mut self.kind {
             Frames::Stream(None) => return Ok(None),
             Frames::Stream(Some(stream)) => {
-                decode::fill(stream, self.layout.stored, self.layout.big_endian, out.bytes_mut())?;
+                decode::fill(stream, self.layout.dtype, self.layout.big_endian, out.bytes_mut())?;
             }
             Frames::Whole(t) => {
                 let start = self.next * (bytes / count.max(1));

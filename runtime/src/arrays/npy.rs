@@ -2,7 +2,7 @@
 //!
 //! Format: NumPy Enhancement Proposal 1 and the documentation of `numpy.lib.format`, versions 1.0, 2.0 and 3.0.
 
-use super::decode::{Layout, Stored};
+use super::decode::Layout;
 use super::stream::Stream;
 use crate::fail::byte_size;
 use nc_ir::diag::Diagnostic;
@@ -66,7 +66,7 @@ pub(super) fn read_header(stream: &mut Stream, max_rank: usize) -> Result<Result
             .place
             .error("E0606", format!("has {} dimensions, at most {max_rank} are read", header.shape.len())));
     }
-    let (stored, big_endian) = match header.descr {
+    let (dtype, big_endian) = match header.descr {
         Descr::Plain(d) => match element(&d) {
             Ok(e) => e,
             Err(what) => return Ok(Err(stream.place.error("E0604", what))),
@@ -75,30 +75,25 @@ pub(super) fn read_header(stream: &mut Stream, max_rank: usize) -> Result<Result
             return Ok(Err(stream.place.error("E0604", "has structured records for elements, which are not read")));
         }
     };
-    if byte_size(&header.shape, stored.dtype().size()).is_none() {
+    if byte_size(&header.shape, dtype.size()).is_none() {
         return Err(stream
             .place
             .error("E0606", format!("shape {:?} has more elements than fit in memory", header.shape)));
     }
-    let layout = Layout { stored, big_endian, fortran: header.fortran && header.shape.len() > 1, shape: header.shape };
+    let layout = Layout { dtype, big_endian, fortran: header.fortran && header.shape.len() > 1, shape: header.shape };
     let expected = layout.file_bytes().unwrap_or(u64::MAX);
     if expected != stream.left() {
         let code = if expected > stream.left() && stream.place.array.is_none() { "E0602" } else { "E0607" };
         return Err(stream.place.error(
             code,
-            format!(
-                "{}{:?} takes {expected} bytes, {} follow the header",
-                layout.stored.name(),
-                layout.shape,
-                stream.left()
-            ),
+            format!("{}{:?} takes {expected} bytes, {} follow the header", layout.dtype, layout.shape, stream.left()),
         ));
     }
     Ok(Ok(layout))
 }
 
 /// Element type and byte order that a type string such as `<f4` names, or why it is not read.
-fn element(descr: &str) -> Result<(Stored, bool), String> {
+fn element(descr: &str) -> Result<(DType, bool), String> {
     let unread = |what: &str| Err(format!("has element type {descr:?} ({what}), which is not read"));
     let mut chars = descr.chars();
     let order = chars.next();
@@ -106,19 +101,19 @@ fn element(descr: &str) -> Result<(Stored, bool), String> {
         Some('<' | '>' | '|' | '=') => (chars.next(), chars.as_str()),
         _ => (order, chars.as_str()),
     };
-    let stored = match (kind, size) {
-        (Some('f'), "8") => Stored::Same(DType::F64),
-        (Some('f'), "4") => Stored::Same(DType::F32),
-        (Some('f'), "2") => Stored::Same(DType::F16),
-        (Some('i'), "8") => Stored::Same(DType::I64),
-        (Some('i'), "4") => Stored::Same(DType::I32),
-        (Some('i'), "2") => Stored::Same(DType::I16),
-        (Some('i'), "1") => Stored::Same(DType::I8),
-        (Some('u'), "1") => Stored::Same(DType::U8),
-        (Some('u'), "2") => Stored::U16,
-        (Some('u'), "4") => Stored::U32,
-        (Some('u'), "8") => Stored::U64,
-        (Some('b'), "1") => Stored::Same(DType::Bool),
+    let dtype = match (kind, size) {
+        (Some('f'), "8") => DType::F64,
+        (Some('f'), "4") => DType::F32,
+        (Some('f'), "2") => DType::F16,
+        (Some('i'), "8") => DType::I64,
+        (Some('i'), "4") => DType::I32,
+        (Some('i'), "2") => DType::I16,
+        (Some('i'), "1") => DType::I8,
+        (Some('u'), "1") => DType::U8,
+        (Some('u'), "2") => DType::U16,
+        (Some('u'), "4") => DType::U32,
+        (Some('u'), "8") => DType::U64,
+        (Some('b'), "1") => DType::Bool,
         (Some('f'), _) => return unread("float of another size"),
         (Some('c'), _) => return unread("complex"),
         (Some('O'), _) => return unread("Python object"),
@@ -129,9 +124,9 @@ fn element(descr: &str) -> Result<(Stored, bool), String> {
         (Some('V'), _) => return unread("raw bytes; bfloat16 is read from safetensors"),
         _ => return unread("unknown"),
     };
-    match (order, stored.size()) {
-        (Some('<' | '='), _) | (Some('|'), 1) => Ok((stored, false)),
-        (Some('>'), _) => Ok((stored, true)),
+    match (order, dtype.size()) {
+        (Some('<' | '='), _) | (Some('|'), 1) => Ok((dtype, false)),
+        (Some('>'), _) => Ok((dtype, true)),
         _ => unread("byte order not given"),
     }
 }
@@ -309,6 +304,9 @@ pub(super) fn write_header(dtype: DType, shape: &[usize]) -> Vec<u8> {
         DType::I32 => "<i4",
         DType::I16 => "<i2",
         DType::I8 => "|i1",
+        DType::U64 => "<u8",
+        DType::U32 => "<u4",
+        DType::U16 => "<u2",
         DType::U8 => "|u1",
         DType::Bool => "|b1",
     };

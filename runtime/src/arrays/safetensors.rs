@@ -2,7 +2,7 @@
 //!
 //! Format: the README of the safetensors library. A length in 8 bytes, a JSON object, the data.
 
-use super::decode::{Layout, Stored};
+use super::decode::Layout;
 use super::source::Source;
 use super::stream::Extent;
 use super::{Entry, Limits, check_name};
@@ -168,41 +168,36 @@ fn layout(declared: &Declared, place: &Place, limits: &Limits) -> Result<Result<
         return Err(place
             .error("E0606", format!("has {} dimensions, at most {} are read", declared.shape.len(), limits.max_rank)));
     }
-    let stored = match declared.dtype.as_str() {
-        "F64" => Stored::Same(DType::F64),
-        "F32" => Stored::Same(DType::F32),
-        "F16" => Stored::Same(DType::F16),
-        "BF16" => Stored::Same(DType::BF16),
-        "I64" => Stored::Same(DType::I64),
-        "I32" => Stored::Same(DType::I32),
-        "I16" => Stored::Same(DType::I16),
-        "I8" => Stored::Same(DType::I8),
-        "U8" => Stored::Same(DType::U8),
-        "BOOL" => Stored::Same(DType::Bool),
-        "U16" => Stored::U16,
-        "U32" => Stored::U32,
-        "U64" => Stored::U64,
+    let dtype = match declared.dtype.as_str() {
+        "F64" => DType::F64,
+        "F32" => DType::F32,
+        "F16" => DType::F16,
+        "BF16" => DType::BF16,
+        "I64" => DType::I64,
+        "I32" => DType::I32,
+        "I16" => DType::I16,
+        "I8" => DType::I8,
+        "U8" => DType::U8,
+        "BOOL" => DType::Bool,
+        "U16" => DType::U16,
+        "U32" => DType::U32,
+        "U64" => DType::U64,
         other => {
             let other: String = other.chars().take(32).collect();
             return Ok(Err(place.error("E0604", format!("has element type {other:?}, which is not read"))));
         }
     };
     let shape: Option<Vec<usize>> = declared.shape.iter().map(|d| usize::try_from(*d).ok()).collect();
-    let shape = shape.filter(|s| byte_size(s, stored.dtype().size()).is_some()).ok_or_else(|| {
+    let shape = shape.filter(|s| byte_size(s, dtype.size()).is_some()).ok_or_else(|| {
         place.error("E0606", format!("shape {:?} has more elements than fit in memory", declared.shape))
     })?;
-    let layout = Layout { stored, big_endian: false, fortran: false, shape };
+    let layout = Layout { dtype, big_endian: false, fortran: false, shape };
     let found = declared.data_offsets.1 - declared.data_offsets.0;
     match layout.file_bytes() {
         Some(n) if n == found => Ok(Ok(layout)),
         n => Err(place.error(
             "E0607",
-            format!(
-                "{}{:?} takes {} bytes, its data offsets span {found}",
-                stored.name(),
-                declared.shape,
-                n.unwrap_or(0)
-            ),
+            format!("{}{:?} takes {} bytes, its data offsets span {found}", dtype, declared.shape, n.unwrap_or(0)),
         )),
     }
 }

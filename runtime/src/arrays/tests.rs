@@ -127,7 +127,7 @@ proptest! {
         let bytes = npy_bytes("'>u2'", "True", &format!("({},)", extents.join(",")), &data);
         let t = open("x.npy", bytes).unwrap().read("x").unwrap();
         prop_assert_eq!(t.shape(), &shape[..]);
-        for (k, v) in t.as_slice::<i32>().iter().enumerate() {
+        for (k, v) in t.as_slice::<u16>().iter().enumerate() {
             let (mut rest, mut index) = (k, vec![0; shape.len()]);
             for (i, d) in shape.iter().enumerate().rev() {
                 index[i] = rest % d;
@@ -151,6 +151,9 @@ proptest! {
                 DType::I32 => Dtype::I32,
                 DType::I16 => Dtype::I16,
                 DType::I8 => Dtype::I8,
+                DType::U64 => Dtype::U64,
+                DType::U32 => Dtype::U32,
+                DType::U16 => Dtype::U16,
                 DType::U8 => Dtype::U8,
                 DType::Bool => Dtype::BOOL,
             };
@@ -202,11 +205,11 @@ fn every_npy_type_and_byte_order() {
     assert_eq!(read("|i1", &[0xFE]).as_slice::<i8>(), [-2]);
     assert_eq!(read("|u1", &[0xFE, 1]).as_slice::<u8>(), [254, 1]);
     assert_eq!(read("|b1", &[1, 0]), Tensor::from_bools(vec![2], &[true, false]).unwrap());
-    assert_eq!(read("<u2", &[0xFF, 0xFF]).as_slice::<i32>(), [65535]);
-    assert_eq!(read(">u4", &u32::MAX.to_be_bytes()).as_slice::<i64>(), [i64::from(u32::MAX)]);
-    assert_eq!(read("<u8", &(i64::MAX as u64).to_le_bytes()).as_slice::<i64>(), [i64::MAX]);
+    assert_eq!(read("<u2", &[0xFF, 0xFF]).as_slice::<u16>(), [65535]);
+    assert_eq!(read(">u4", &u32::MAX.to_be_bytes()).as_slice::<u32>(), [u32::MAX]);
+    assert_eq!(read("<u8", &u64::MAX.to_le_bytes()).as_slice::<u64>(), [u64::MAX]);
     let long: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-    assert!(read("<u4", &long).as_slice::<i64>().iter().copied().eq(0..100_000));
+    assert!(read("<u4", &long).as_slice::<u32>().iter().copied().eq(0..100_000));
 }
 
 #[test]

@@ -185,6 +185,9 @@ fn tag(dtype: DType) -> u16 {
         DType::I8 => 8,
         DType::U8 => 9,
         DType::Bool => 10,
+        DType::U64 => 11,
+        DType::U32 => 12,
+        DType::U16 => 13,
     }
 }
 

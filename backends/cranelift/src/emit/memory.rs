@@ -10,7 +10,7 @@ use crate::error::Unsupported;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use nc_ir::DType;
-use nc_ir::kernel::{BufId, Index, Role, ScalarType, Val, loaded_type};
+use nc_ir::kernel::{BufId, Index, Role, ScalarOp, ScalarType, Val, loaded_type};
 
 /// Largest displacement from a base register; what is added for groups and lanes still fits 32 bits.
 const MAX_DISPLACEMENT: i64 = i32::MAX as i64 - (1 << 20);
@@ -116,9 +116,8 @@ impl Emitter<'_, '_> {
         match elem {
             DType::F16 => self.f16_to_f32(raw),
             DType::BF16 => self.bf16_to_f32(raw),
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
-                Ok(raw)
-            }
+            DType::U32 => self.op(ScalarOp::U32ToI64, &[raw]),
+            _ => Ok(raw),
         }
     }
 
@@ -127,9 +126,9 @@ impl Emitter<'_, '_> {
         match elem {
             DType::F64 => self.b.ins().load(types::F64, flags, p, d),
             DType::F32 => self.b.ins().load(types::F32, flags, p, d),
-            DType::I64 => self.b.ins().load(types::I64, flags, p, d),
-            DType::I32 => self.b.ins().load(types::I32, flags, p, d),
-            DType::F16 | DType::BF16 => self.b.ins().uload16(types::I32, flags, p, d),
+            DType::I64 | DType::U64 => self.b.ins().load(types::I64, flags, p, d),
+            DType::I32 | DType::U32 => self.b.ins().load(types::I32, flags, p, d),
+            DType::F16 | DType::BF16 | DType::U16 => self.b.ins().uload16(types::I32, flags, p, d),
             DType::I16 => self.b.ins().sload16(types::I32, flags, p, d),
             DType::I8 => self.b.ins().sload8(types::I32, flags, p, d),
             DType::U8 => self.b.ins().uload8(types::I32, flags, p, d),
@@ -144,12 +143,12 @@ impl Emitter<'_, '_> {
     fn load_row(&mut self, elem: DType, flags: MemFlagsData, p: Value, d: i32) -> Cell {
         let ty = raw_type(elem);
         match elem {
-            DType::F32 | DType::I32 => Cell::V4(ty, self.b.ins().load(lane_type(ty), flags, p, d)),
-            DType::F64 | DType::I64 => {
+            DType::F32 | DType::I32 | DType::U32 => Cell::V4(ty, self.b.ins().load(lane_type(ty), flags, p, d)),
+            DType::F64 | DType::I64 | DType::U64 => {
                 let t = lane_type(ty);
                 Cell::V22(ty, [self.b.ins().load(t, flags, p, d), self.b.ins().load(t, flags, p, d + 16)])
             }
-            DType::F16 | DType::BF16 => Cell::V4(ty, self.b.ins().uload16x4(flags, p, d)),
+            DType::F16 | DType::BF16 | DType::U16 => Cell::V4(ty, self.b.ins().uload16x4(flags, p, d)),
             DType::I16 => Cell::V4(ty, self.b.ins().sload16x4(flags, p, d)),
             DType::I8 | DType::U8 | DType::Bool => {
                 let v = self.b.ins().load(types::I32, flags, p, d);
@@ -176,16 +175,17 @@ impl Emitter<'_, '_> {
         match elem {
             DType::F16 => self.f32_to_f16(cell),
             DType::BF16 => self.f32_to_bf16(cell),
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
-                Ok(cell)
-            }
+            DType::U32 => self.op(ScalarOp::I64ToI32, &[cell]),
+            _ => Ok(cell),
         }
     }
 
     fn store_one(&mut self, elem: DType, flags: MemFlagsData, v: Value, p: Value, d: i32) {
         match elem {
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::Bool => self.b.ins().store(flags, v, p, d),
-            DType::F16 | DType::BF16 | DType::I16 => self.b.ins().istore16(flags, v, p, d),
+            DType::F64 | DType::F32 | DType::I64 | DType::U64 | DType::I32 | DType::U32 | DType::Bool => {
+                self.b.ins().store(flags, v, p, d)
+            }
+            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => self.b.ins().istore16(flags, v, p, d),
             DType::I8 | DType::U8 => self.b.ins().istore8(flags, v, p, d),
         };
     }
@@ -248,16 +248,16 @@ impl Emitter<'_, '_> {
     fn store_row(&mut self, elem: DType, flags: MemFlagsData, cells: &[Cell], p: Value, d: i32) {
         let Some(first) = cells.first() else { return };
         match elem {
-            DType::F32 | DType::I32 => {
+            DType::F32 | DType::I32 | DType::U32 => {
                 let v = self.vector(first)[0];
                 self.b.ins().store(flags, v, p, d);
             }
-            DType::F64 | DType::I64 => {
+            DType::F64 | DType::I64 | DType::U64 => {
                 let v = self.vector(first);
                 self.b.ins().store(flags, v[0], p, d);
                 self.b.ins().store(flags, v[1], p, d + 16);
             }
-            DType::F16 | DType::BF16 | DType::I16 => {
+            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => {
                 let v: Vec<Value> = cells.iter().map(|c| self.low_bits(c, 0xffff)).collect();
                 let last = v.get(1).copied().unwrap_or(v[0]);
                 let packed = self.b.ins().unarrow(v[0], last);
@@ -316,12 +316,10 @@ impl Emitter<'_, '_> {
     }
 }
 
-/// The type of an element's lane before conversion: that of the loaded value, or `i32` for the 16-bit floats.
+/// The type of an element's lane before conversion: that of the loaded value, or `i32` for the 16-bit floats and `u32`.
 fn raw_type(elem: DType) -> ScalarType {
     match elem {
-        DType::F16 | DType::BF16 => ScalarType::I32,
-        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
-            loaded_type(elem)
-        }
+        DType::F16 | DType::BF16 | DType::U32 => ScalarType::I32,
+        _ => loaded_type(elem),
     }
 }

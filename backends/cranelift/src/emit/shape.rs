@@ -290,7 +290,7 @@ impl Scan<'_> {
     }
 
     fn access(&mut self, elem: DType, class: Class, store: bool) {
-        let wide = elem.size() == 8;
+        let wide = elem.size() == 8 || elem == DType::U32;
         let narrow = elem.size() < 4;
         let half = matches!(elem, DType::F16 | DType::BF16);
         self.plan.weight += 1 + usize::from(wide) + usize::from(narrow) + 8 * usize::from(half);

@@ -98,6 +98,9 @@ fn c_type(dtype: DType) -> &'static str {
         DType::I32 => "int32_t",
         DType::I16 => "int16_t",
         DType::I8 => "int8_t",
+        DType::U64 => "uint64_t",
+        DType::U32 => "uint32_t",
+        DType::U16 => "uint16_t",
         DType::U8 => "uint8_t",
         DType::Bool => "uint8_t (0 or 1)",
     }

@@ -176,7 +176,7 @@ fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo) -> Result<Optio
     if !takes {
         let d = Diagnostic::error_nowhere(
             "E0812",
-            format!("{file}: the input {name:?} is {}, the array is {}", port.dtype, info.stored_as),
+            format!("{file}: the input {name:?} is {}, the array is {}", port.dtype, info.dtype),
         );
         return Err(d.with_hint(match port.dtype {
             d if d.is_float() => "convert it with .astype(numpy.float32)",
@@ -285,16 +285,9 @@ fn convert(from: &Tensor, to: DType, out: &mut [u8]) -> Result<(), Fault> {
             DType::F32 => cell.copy_from_slice(&(from.get_f64(k) as f32).to_le_bytes()),
             DType::F16 => cell.copy_from_slice(&half::f16::from_f64(from.get_f64(k)).to_le_bytes()),
             DType::BF16 => cell.copy_from_slice(&half::bf16::from_f64(from.get_f64(k)).to_le_bytes()),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => {
-                let x = integer(from, k);
-                let (lo, hi) = match to {
-                    DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-                    DType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-                    DType::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
-                    DType::U8 => (0, i64::from(u8::MAX)),
-                    _ => (i64::MIN, i64::MAX),
-                };
-                if x < lo || x > hi {
+            _ => {
+                let x = from.get_int(k).unwrap_or(from.get_f64(k) as i128);
+                if to.int_range().is_some_and(|(lo, hi)| x < lo || x > hi) {
                     return Err(Fault::Range(k));
                 }
                 cell.copy_from_slice(&x.to_le_bytes()[..size]);
@@ -302,15 +295,6 @@ fn convert(from: &Tensor, to: DType, out: &mut [u8]) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// Element `k` of an integer tensor, exact.
-fn integer(t: &Tensor, k: usize) -> i64 {
-    match t.dtype() {
-        DType::I64 => t.as_slice::<i64>()[k],
-        // Every other integer type fits a double.
-        _ => t.get_f64(k) as i64,
-    }
 }
 
 #[cfg(test)]
@@ -340,6 +324,14 @@ mod tests {
         assert_eq!(converted(&small, DType::I8), Ok(vec![0x80, 0x7f]));
         let wide = converted(&Tensor::from_vec(vec![1], vec![255u8]).unwrap(), DType::I64);
         assert_eq!(wide, Ok(255i64.to_le_bytes().to_vec()));
+        let huge = Tensor::from_vec(vec![2], vec![u64::MAX - 1, 0]).unwrap();
+        assert_eq!(converted(&huge, DType::U64), Ok([(u64::MAX - 1).to_le_bytes(), [0; 8]].concat()));
+        assert_eq!(converted(&huge, DType::I64), Err(Fault::Range(0)));
+        let low = Tensor::from_vec(vec![2], vec![i64::MIN, -1]).unwrap();
+        assert_eq!(converted(&low, DType::U64), Err(Fault::Range(0)));
+        let edge = Tensor::from_vec(vec![2], vec![u32::MAX, 65_535]).unwrap();
+        assert_eq!(converted(&edge, DType::U32), Ok(edge.bytes().to_vec()));
+        assert_eq!(converted(&edge, DType::U16), Err(Fault::Range(0)));
     }
 
     #[test]

@@ -59,14 +59,18 @@ pub fn array_of(port: &Port, value: &Value, ticks: Option<usize>) -> Result<Tens
             DType::F32 => pad((x as f32).to_le_bytes()),
             DType::F16 => pad(half::f16::from_f64(x).to_le_bytes()),
             DType::BF16 => pad(half::bf16::from_f64(x).to_le_bytes()),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => {
+            DType::Bool if x == 0.0 || x == 1.0 => pad([x as u8]),
+            DType::Bool => return Err(wrong(format!("{name:?} is spikes, {x} is neither 0 nor 1"))),
+            _ => {
                 if x.fract() != 0.0 {
                     return Err(wrong(format!("{name:?} is {}, {x} is no whole number", port.dtype)));
                 }
+                let x = x as i128;
+                if port.dtype.int_range().is_some_and(|(lo, hi)| x < lo || x > hi) {
+                    return Err(wrong(format!("{name:?} is {}, which cannot hold {x}", port.dtype)));
+                }
                 (x as i64).to_le_bytes()
             }
-            DType::Bool if x == 0.0 || x == 1.0 => pad([x as u8]),
-            DType::Bool => return Err(wrong(format!("{name:?} is spikes, {x} is neither 0 nor 1"))),
         };
         cell.copy_from_slice(&bytes[..size]);
     }
@@ -166,8 +170,8 @@ fn list(t: &Tensor, axis: usize, at: usize, len: usize, out: &mut String) {
 
 /// The shortest text that reads back to the element.
 pub fn element(t: &Tensor, k: usize) -> String {
-    if t.dtype() == DType::I64 {
-        return t.as_slice::<i64>()[k].to_string();
+    if let (true, Some(x)) = (t.dtype().is_int(), t.get_int(k)) {
+        return x.to_string();
     }
     let x = t.get_f64(k);
     match t.dtype() {
@@ -175,7 +179,7 @@ pub fn element(t: &Tensor, k: usize) -> String {
         _ if x.is_infinite() => (if x > 0.0 { "\"inf\"" } else { "\"-inf\"" }).to_owned(),
         DType::F32 => format!("{:?}", x as f32),
         DType::F64 | DType::F16 | DType::BF16 => format!("{x:?}"),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => format!("{x}"),
+        _ => format!("{x}"),
     }
 }
 

@@ -108,11 +108,17 @@ impl Elab<'_> {
                 Tensor::from_vec(shape, out)
             }
             Elem::Int if dtype.is_int() || dtype == DType::Bool => {
-                let out: Vec<i64> = if dtype == DType::I64 {
-                    a.data.as_slice::<i64>().to_vec()
-                } else {
-                    (0..n).map(|k| a.data.get_f64(k) as i64).collect()
-                };
+                let mut out = Vec::with_capacity(n);
+                for x in (0..n).map(|k| a.data.get_int(k).unwrap_or(0)) {
+                    let Ok(y) = i64::try_from(x) else {
+                        let text = format!("the array `{}` of {} holds {x}, above the largest `int`", a.name, a.file);
+                        self.report(
+                            Diagnostic::error(codes::TYPE, span, text).labelled("does not fit 64 bits with a sign"),
+                        );
+                        return None;
+                    };
+                    out.push(y);
+                }
                 Tensor::from_vec(shape, out)
             }
             Elem::Bool if dtype == DType::Bool || (0..n).all(|k| matches!(a.data.get_f64(k), 0.0 | 1.0)) => {

@@ -148,6 +148,10 @@ impl Cx<'_> {
         if !index.dtype.is_int() {
             return Err(format!("{} is {}, expected an integer type", self.operand(1), index.dtype));
         }
+        // Indices are compared as `i64`, which holds every other integer type.
+        if index.dtype == DType::U64 {
+            return Err(format!("{} is u64, expected an integer type that an i64 holds", self.operand(1)));
+        }
         // Clamping needs at least one slice to clamp to.
         if x.shape[axis] == Dim::Const(0) && index.elements() != Some(0) {
             return Err(format!("axis {axis} of {} has extent 0: there is nothing to take", self.operand(0)));

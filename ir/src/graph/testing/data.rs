@@ -44,6 +44,9 @@ pub(super) fn tensor(c: &mut Choices, ty: &TensorType) -> Tensor {
         DType::I32 => fill!(int(c) as i32),
         DType::I16 => fill!(int(c) as i16),
         DType::I8 => fill!(int(c) as i8),
+        DType::U64 => fill!(int(c) as u64),
+        DType::U32 => fill!(int(c) as u32),
+        DType::U16 => fill!(int(c) as u16),
         DType::U8 => fill!(int(c) as u8),
         DType::Bool => {
             let rare = c.below(3) as u32;

@@ -47,9 +47,9 @@ impl Gen {
 
     fn dtype(&mut self) -> DType {
         // f32 and bool are what models are made of.
-        match self.c.below(16) {
-            k @ 0..10 => DType::ALL[k],
-            10..14 => DType::F32,
+        match self.c.below(20) {
+            k @ 0..13 => DType::ALL[k],
+            13..18 => DType::F32,
             _ => DType::Bool,
         }
     }
@@ -257,7 +257,7 @@ impl Gen {
                 self.b().pad(x, value, low, high, interior)?;
             }
             _ => {
-                let dtype = [DType::I64, DType::I32, DType::U8, DType::I8][self.c.below(4)];
+                let dtype = [DType::I64, DType::I32, DType::U8, DType::I8, DType::U32, DType::U16][self.c.below(6)];
                 let n = 1 + self.c.below(5) as u64;
                 let index = TensorType::new(dtype, if self.c.once_in(2) { vec![n] } else { vec![] });
                 let index = self.of_type(&index)?;

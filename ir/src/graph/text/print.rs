@@ -248,6 +248,9 @@ fn element(t: &Tensor, k: usize) -> String {
         DType::I32 => t.as_slice::<i32>()[k].to_string(),
         DType::I16 => t.as_slice::<i16>()[k].to_string(),
         DType::I8 => t.as_slice::<i8>()[k].to_string(),
+        DType::U64 => t.as_slice::<u64>()[k].to_string(),
+        DType::U32 => t.as_slice::<u32>()[k].to_string(),
+        DType::U16 => t.as_slice::<u16>()[k].to_string(),
         DType::U8 => t.as_slice::<u8>()[k].to_string(),
         DType::Bool => (t.bytes()[k] != 0).to_string(),
     }

@@ -86,6 +86,9 @@ impl Generator {
             DType::I8,
             DType::U8,
             DType::I16,
+            DType::U64,
+            DType::U32,
+            DType::U16,
         ]);
         let small = [Kind::State, Kind::Output, Kind::Input, Kind::Temp, Kind::Const, Kind::Probe(1), Kind::Probe(2)];
         let kind = match shape {
@@ -121,8 +124,8 @@ impl Generator {
             DType::F32 => (float as f32).to_le_bytes().to_vec(),
             DType::F16 => half::f16::from_f64(float).to_le_bytes().to_vec(),
             DType::BF16 => half::bf16::from_f64(float).to_le_bytes().to_vec(),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => int.to_le_bytes()[..elem.size()].to_vec(),
             DType::Bool => vec![(bits & 1) as u8],
+            _ => int.to_le_bytes()[..elem.size()].to_vec(),
         }
     }
 

@@ -217,7 +217,7 @@ fn is_nan(elem: DType, bytes: &[u8]) -> bool {
         (DType::F32, _) => bytes.try_into().is_ok_and(|b| f32::from_le_bytes(b).is_nan()),
         (DType::F16, _) => bytes.try_into().is_ok_and(|b| f16::from_le_bytes(b).is_nan()),
         (DType::BF16, _) => bytes.try_into().is_ok_and(|b| bf16::from_le_bytes(b).is_nan()),
-        (DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool, _) => false,
+        _ => false,
     }
 }
 
@@ -230,7 +230,7 @@ fn shown(elem: DType, bytes: &[u8]) -> String {
         DType::F32 => format!("{:?}", f32::from_bits(bits as u32)),
         DType::F16 => format!("{:?}", f16::from_bits(bits as u16)),
         DType::BF16 => format!("{:?}", bf16::from_bits(bits as u16)),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => format!("{bits:#x}"),
+        _ => format!("{bits:#x}"),
     }
 }
 

@@ -247,6 +247,9 @@ impl<'a> Parser<'a> {
             DType::I32 => bytes.extend(self.int::<i32>()?.to_le_bytes()),
             DType::I16 => bytes.extend(self.int::<i16>()?.to_le_bytes()),
             DType::I8 => bytes.extend(self.int::<i8>()?.to_le_bytes()),
+            DType::U64 => bytes.extend(self.int::<u64>()?.to_le_bytes()),
+            DType::U32 => bytes.extend(self.int::<u32>()?.to_le_bytes()),
+            DType::U16 => bytes.extend(self.int::<u16>()?.to_le_bytes()),
             DType::U8 => bytes.push(self.int::<u8>()?),
             DType::Bool => bytes.push(self.truth()?.into()),
         }

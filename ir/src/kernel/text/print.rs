@@ -312,6 +312,9 @@ fn element(f: &mut fmt::Formatter<'_>, elem: DType, bytes: &[u8]) -> fmt::Result
         DType::I32 => write!(f, "{}", bits as i32),
         DType::I16 => write!(f, "{}", bits as i16),
         DType::I8 => write!(f, "{}", bits as i8),
+        DType::U64 => write!(f, "{bits}"),
+        DType::U32 => write!(f, "{}", bits as u32),
+        DType::U16 => write!(f, "{}", bits as u16),
         DType::U8 => write!(f, "{}", bits as u8),
         DType::Bool => write!(f, "{}", bits != 0),
     }
