@@ -76,7 +76,9 @@ fn arithmetic_of_every_integer_type_wraps_and_never_traps() {
 
 #[test]
 fn comparisons_and_unary_ops_of_every_integer_type() {
-    let compare: [(Op, fn(&i128, &i128) -> bool); 6] = [
+    type Relation = fn(&i128, &i128) -> bool;
+    type Function = fn(i128) -> i128;
+    let compare: [(Op, Relation); 6] = [
         (Op::Eq, i128::eq),
         (Op::Ne, i128::ne),
         (Op::Lt, i128::lt),
@@ -84,7 +86,7 @@ fn comparisons_and_unary_ops_of_every_integer_type() {
         (Op::Gt, i128::gt),
         (Op::Ge, i128::ge),
     ];
-    let unary: [(Op, fn(i128) -> i128); 3] = [(Op::Neg, |x| -x), (Op::Abs, i128::abs), (Op::Not, |x| !x)];
+    let unary: [(Op, Function); 3] = [(Op::Neg, |x| -x), (Op::Abs, i128::abs), (Op::Not, |x| !x)];
     for dtype in INTS {
         for a in edges(dtype) {
             for b in edges(dtype) {
