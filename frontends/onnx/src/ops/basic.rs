@@ -240,6 +240,9 @@ pub(super) fn full(dtype: DType, x: f64) -> Tensor {
         DType::I32 => (x as i32).to_le_bytes().to_vec(),
         DType::I16 => (x as i16).to_le_bytes().to_vec(),
         DType::I8 => (x as i8).to_le_bytes().to_vec(),
+        DType::U64 => (x as u64).to_le_bytes().to_vec(),
+        DType::U32 => (x as u32).to_le_bytes().to_vec(),
+        DType::U16 => (x as u16).to_le_bytes().to_vec(),
         DType::U8 => (x as u8).to_le_bytes().to_vec(),
         DType::Bool => vec![u8::from(x != 0.0)],
     };
