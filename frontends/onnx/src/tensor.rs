@@ -72,7 +72,20 @@ pub fn extents(dims: &[i64]) -> Result<Vec<usize>, String> {
     if dims.len() > MAX_RANK {
         return Err(format!("it has {} dimensions; more than {MAX_RANK} are not supported", dims.len()));
     }
-    dims.iter().map(|d| usize::try_from(*d).map_err(|_| format!("the extent {d} cannot be"))).collect()
+    let shape: Vec<usize> = dims
+        .iter()
+        .map(|d| usize::try_from(*d).map_err(|_| format!("the extent {d} cannot be")))
+        .collect::<Result<_, _>>()?;
+    match countable(&shape) {
+        true => Ok(shape),
+        false => Err(format!("its extents {dims:?} cannot be held in memory")),
+    }
+}
+
+/// True if the extents that are not zero multiply to at most 2^60: then the product of any of them, in any order, fits.
+pub fn countable(shape: &[usize]) -> bool {
+    let n = shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)));
+    n.is_some_and(|n| n <= 1 << 60)
 }
 
 /// Reads a tensor. `what` names it in messages.

@@ -5,6 +5,7 @@ use super::emit::Value;
 use super::{Importer, node_name};
 use crate::ops::Types;
 use crate::proto::{AttributeProto, GraphProto, NodeProto};
+use crate::tensor::countable;
 use crate::{Stop, codes};
 use nc_ir::graph::{Graph, Op, OpError, ValueId};
 use nc_ir::{DType, Diagnostic, Tensor, TensorType};
@@ -215,7 +216,17 @@ impl<'a, 'm> Call<'a, 'm> {
         {
             return Ok(values);
         }
-        Ok(self.importer.push(op, args, regions)?)
+        let values = self.importer.push(op, args, regions)?;
+        for v in &values {
+            let (shape, limit) = (self.shape(v), self.importer.options.max_memory);
+            let bytes = shape.iter().map(|n| *n as u64).fold(self.dtype(v).size() as u64, u64::saturating_mul);
+            if !countable(&shape) || bytes > limit {
+                let text = format!("{}: a result of the shape {shape:?} cannot be held", node_name(self.node));
+                let d = Diagnostic::error_nowhere(codes::BOUND, text);
+                return Err(Stop::Wrong(d.with_hint(format!("{limit} bytes are allowed; raise --max-memory"))).into());
+            }
+        }
+        Ok(values)
     }
 
     /// Opens a region: ops go to it until [`Call::close`]. Values from around it can be used in it; they are captured.

@@ -5,7 +5,7 @@ use super::{Importer, names};
 use crate::proto::{Extent, GraphProto, TensorProto, ValueInfoProto, type_proto};
 use crate::{Stop, codes, tensor};
 use nc_ir::diag::nearest;
-use nc_ir::graph::Port;
+use nc_ir::graph::{MAX_RANK, Port};
 use nc_ir::{DType, Diagnostic, TensorType};
 use std::collections::{BTreeMap, HashSet};
 
@@ -71,8 +71,16 @@ impl<'m> Importer<'m> {
                 continue;
             }
             let shape = self.extents_of(name, shape, &dims)?;
+            if shape.len() > MAX_RANK {
+                let text = format!(
+                    "the input `{name}` has {} dimensions, more than {MAX_RANK}, which is not supported",
+                    shape.len()
+                );
+                return Err(Diagnostic::error_nowhere(codes::UNSUPPORTED, text).into());
+            }
+            let extents: Vec<usize> = shape.iter().map(|n| *n as usize).collect();
             let ty = TensorType::new(dtype, shape);
-            if ty.bytes().is_none_or(|n| n > self.options.max_memory) {
+            if !tensor::countable(&extents) || ty.bytes().is_none_or(|n| n > self.options.max_memory) {
                 let text =
                     format!("the input `{name}` is {ty}, which cannot be held in {} bytes", self.options.max_memory);
                 return Err(Diagnostic::error_nowhere(codes::BOUND, text).with_hint("raise --max-memory").into());

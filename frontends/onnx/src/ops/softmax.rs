@@ -8,6 +8,7 @@ use nc_ir::graph::{Op, ReduceKind};
 pub(super) const ROWS: &[Row] = &[
     row("Softmax", &[1, 11, 13], Types::Float, "", softmax),
     row("LogSoftmax", &[1, 11, 13], Types::Float, "", log_softmax),
+    row("Hardmax", &[1, 11, 13], Types::Float, "", hardmax),
 ];
 
 /// The operand, and the axes that are normalised. Before version 13 these are all from `axis` on.
@@ -34,10 +35,15 @@ fn centred(c: &mut Call<'_, '_>, x: &Value, axes: &[usize]) -> Result<Value, Fau
 
 fn softmax(c: &mut Call<'_, '_>) -> Results {
     let (x, axes) = prepare(c)?;
-    let y = centred(c, &x, &axes)?;
+    Ok(vec![softmax_of(c, &x, &axes)?])
+}
+
+/// The softmax of a value along axes, in its own element type.
+pub(super) fn softmax_of(c: &mut Call<'_, '_>, x: &Value, axes: &[usize]) -> Result<Value, Fault> {
+    let y = centred(c, x, axes)?;
     let e = c.unary(Op::Exp, &y)?;
-    let sum = c.reduce(ReduceKind::Sum, &e, &axes, true)?;
-    Ok(vec![c.div(&e, &sum)?])
+    let sum = c.reduce(ReduceKind::Sum, &e, axes, true)?;
+    c.div(&e, &sum)
 }
 
 fn log_softmax(c: &mut Call<'_, '_>) -> Results {
@@ -47,4 +53,28 @@ fn log_softmax(c: &mut Call<'_, '_>) -> Results {
     let sum = c.reduce(ReduceKind::Sum, &e, &axes, true)?;
     let log = c.unary(Op::Log, &sum)?;
     Ok(vec![c.sub(&y, &log)?])
+}
+
+/// One where the first largest element is, else zero.
+fn hardmax(c: &mut Call<'_, '_>) -> Results {
+    let (x, axes) = prepare(c)?;
+    let shape = c.shape(&x);
+    if shape.contains(&0) {
+        return Ok(vec![x]);
+    }
+    // All axes that are normalised as one.
+    let first = axes.first().copied().unwrap_or(shape.len());
+    let (before, rest) = shape.split_at(first);
+    let (own, after) = rest.split_at(axes.len());
+    let n: usize = own.iter().product();
+    let flat = [before, &[n], after].concat();
+    let y = c.reshape(&x, &flat)?;
+    let best = c.op(Op::Argmax { axis: first, keep: true, last: false }, &[y])?;
+    let index = c.op(Op::Iota { len: n as u64 }, &[])?;
+    let mut along = vec![1; flat.len() - first];
+    along[0] = n;
+    let index = c.reshape(&index, &along)?;
+    let hit = c.ew(Op::Eq, &[&best, &index])?;
+    let y = c.cast(&hit, c.dtype(&x))?;
+    Ok(vec![c.reshape(&y, &shape)?])
 }
