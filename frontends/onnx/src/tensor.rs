@@ -48,12 +48,15 @@ pub fn element_type(number: i32) -> Result<DType, String> {
         1 => DType::F32,
         2 => DType::U8,
         3 => DType::I8,
+        4 => DType::U16,
         5 => DType::I16,
         6 => DType::I32,
         7 => DType::I64,
         9 => DType::Bool,
         10 => DType::F16,
         11 => DType::F64,
+        12 => DType::U32,
+        13 => DType::U64,
         16 => DType::BF16,
         _ => {
             return Err(match usize::try_from(number).ok().and_then(|n| NAMES.get(n)) {
@@ -131,6 +134,7 @@ pub fn tensor(t: &TensorProto, what: &str, loader: &mut dyn Loader, max_bytes: u
         DType::F32 => t.float_data.len(),
         DType::F64 => t.double_data.len(),
         DType::I64 => t.int64_data.len(),
+        DType::U64 | DType::U32 => t.uint64_data.len(),
         _ => t.int32_data.len(),
     };
     if stored as u64 != count {
@@ -142,7 +146,7 @@ pub fn tensor(t: &TensorProto, what: &str, loader: &mut dyn Loader, max_bytes: u
             DType::U8 => (0..=255).contains(&value),
             DType::I8 => (-128..=127).contains(&value),
             DType::I16 => (-32768..=32767).contains(&value),
-            DType::F16 | DType::BF16 => (0..=65535).contains(&value),
+            DType::F16 | DType::BF16 | DType::U16 => (0..=65535).contains(&value),
             _ => true,
         };
         fits.then(|| value.to_le_bytes())
@@ -151,6 +155,12 @@ pub fn tensor(t: &TensorProto, what: &str, loader: &mut dyn Loader, max_bytes: u
         DType::F32 => fit(shape, bytemuck::cast_slice(&t.float_data)),
         DType::F64 => fit(shape, bytemuck::cast_slice(&t.double_data)),
         DType::I64 => fit(shape, bytemuck::cast_slice(&t.int64_data)),
+        DType::U64 => fit(shape, bytemuck::cast_slice(&t.uint64_data)),
+        DType::U32 => {
+            let list: Option<Vec<u32>> = t.uint64_data.iter().map(|n| u32::try_from(*n).ok()).collect();
+            let list = list.ok_or_else(|| wrong(format!("a number is no {dtype}")))?;
+            fit(shape, bytemuck::cast_slice(&list))
+        }
         _ => {
             let mut data = Vec::with_capacity(bytes as usize);
             for value in &t.int32_data {
