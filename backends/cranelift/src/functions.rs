@@ -3,12 +3,14 @@
 use crate::emit::{self, KERNEL_PARAMS};
 use crate::error::Unsupported;
 use crate::target::Mode;
+use crate::wide::Code;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, FuncRef, InstBuilder, MemFlagsData, SigRef, Signature, StackSlotData, StackSlotKind,
+    AbiParam, BlockArg, FuncRef, Function, InstBuilder, MemFlagsData, SigRef, Signature, StackSlotData, StackSlotKind,
     UserFuncName, Value, types,
 };
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use nc_ir::DType;
@@ -16,8 +18,11 @@ use nc_ir::kernel::abi::{Layout, Place, RunContext};
 use nc_ir::kernel::{Element, Kernel, Program, Role, Step, Trips};
 use std::mem::offset_of;
 
-/// Receives each function after it is compiled.
-pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &Context);
+/// Receives each function's symbol and text after it is compiled.
+pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &str);
+
+/// Alignment of functions whose constants lie behind them.
+const CODE_ALIGN: u64 = 32;
 
 /// What a module failed at, in words.
 pub(crate) fn refused(what: &str, e: &dyn std::fmt::Display) -> Unsupported {
@@ -67,7 +72,12 @@ pub(crate) fn define<M: Module>(
         let config = module.target_config();
         let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
         let params = open(&mut b);
-        emit::kernel(&mut b, &params, program, layout, k, mode)?;
+        let mut loops = 0;
+        let mut wide = |func: &mut Function, code: &Code| {
+            loops += 1;
+            define_wide(module, func, code, &format!("{symbol}_w{}", loops - 1), &mut look)
+        };
+        emit::kernel(&mut b, &params, program, layout, k, mode, &mut wide)?;
         b.ins().return_(&[]);
         b.seal_all_blocks();
         b.finalize(config);
@@ -118,14 +128,36 @@ fn finish<M: Module>(
 ) -> Result<(), Unsupported> {
     ctx.set_disasm(disassemble);
     if let Some((true, look)) = look {
-        look(symbol, ctx);
+        look(symbol, &ctx.func.display().to_string());
         return Ok(());
     }
     module.define_function(id, ctx).map_err(|e| refused(&format!("compiling `{symbol}`"), &e))?;
     if let Some((false, look)) = look {
-        look(symbol, ctx);
+        look(symbol, ctx.compiled_code().and_then(|c| c.vcode.as_deref()).unwrap_or_default());
     }
     Ok(())
+}
+
+/// Defines the function of a loop in eight lanes, for a call from `func`.
+fn define_wide<M: Module>(
+    module: &mut M,
+    func: &mut Function,
+    code: &Code,
+    symbol: &str,
+    look: &mut Option<(bool, Look<'_>)>,
+) -> Result<FuncRef, Unsupported> {
+    let mut sig = Signature::new(CallConv::SystemV);
+    sig.params.extend([AbiParam::new(types::I64); 2]);
+    let id = module
+        .declare_function(symbol, Linkage::Local, &sig)
+        .map_err(|e| refused(&format!("declaring `{symbol}`"), &e))?;
+    module
+        .define_function_bytes(id, CODE_ALIGN, &code.bytes, &[])
+        .map_err(|e| refused(&format!("placing `{symbol}`"), &e))?;
+    if let Some((_, look)) = look {
+        look(symbol, &code.listing);
+    }
+    Ok(module.declare_func_in_func(id, func))
 }
 
 fn at(field: usize) -> i32 {

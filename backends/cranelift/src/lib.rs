@@ -10,6 +10,7 @@ mod functions;
 mod jit;
 mod object;
 mod target;
+mod wide;
 
 pub use error::Unsupported;
 pub use jit::{JitCode, compile};

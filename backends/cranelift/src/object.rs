@@ -111,11 +111,7 @@ fn text(program: &Program, clif: bool) -> Result<String, Unsupported> {
     let layout = Layout::of(program).ok_or_else(|| Unsupported::malformed("its sizes overflow"))?;
     let (mut module, mode) = module("nc", &Options::default())?;
     let mut out = String::new();
-    let mut look = |symbol: &str, ctx: &cranelift_codegen::Context| {
-        let code = match ctx.compiled_code() {
-            Some(c) if !clif => c.vcode.clone().unwrap_or_default(),
-            _ => ctx.func.display().to_string(),
-        };
+    let mut look = |symbol: &str, code: &str| {
         let _ = writeln!(out, "; {symbol}\n{code}");
     };
     functions::define(&mut module, program, &layout, "nc", mode, !clif, Some((clif, &mut look)))?;

@@ -87,12 +87,16 @@ pub(crate) struct Mode {
     pub blend: bool,
     /// When vector code is generated.
     pub lanes: Lanes,
+    /// Whether loops can run in eight lanes.
+    pub wide: bool,
 }
 
 impl Mode {
     pub fn of(isa: &dyn cranelift_codegen::isa::TargetIsa, options: &Options) -> Mode {
         let blend = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
-        Mode { blend, lanes: options.lanes }
+        let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
+        let wide = blend && ["has_avx2", "has_fma", "has_bmi1"].into_iter().all(has);
+        Mode { blend, lanes: options.lanes, wide }
     }
 }
 

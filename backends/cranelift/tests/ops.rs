@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Aligned, context};
-use nc_cranelift::{Lanes, Options, compile};
+use common::{Aligned, WAYS, Way, context};
+use nc_cranelift::compile;
 use nc_ir::kernel::abi::{Code, Layout, Place};
 use nc_ir::kernel::testing::Choices;
 use nc_ir::kernel::{Emit, Index, KernelBuilder, Program, Role, Scalar, ScalarOp, ScalarType, Signature};
@@ -214,7 +214,7 @@ fn tests(n: usize, c: &mut Choices) -> (Program, Vec<Test>) {
     (p, tests)
 }
 
-fn run(lanes: Lanes) {
+fn run(way: Way) {
     let mut c = Choices::from_seed(7);
     let n = FLOATS.len() * FLOATS.len() + common::cases(200) as usize + 3;
     let (p, mut tests) = tests(n, &mut c);
@@ -224,7 +224,7 @@ fn run(lanes: Lanes) {
             t.place = layout.buffers[buf as usize];
         }
     }
-    let code = compile(&p, &layout, &Options { lanes, ..Options::default() }).expect("supported");
+    let code = compile(&p, &layout, &way.options()).expect("supported");
     let mut arena = Aligned::zeroed(layout.arena_bytes as usize);
     layout.reset(&p, arena.bytes_mut());
     let mut consts = Aligned::zeroed(layout.const_bytes as usize);
@@ -253,7 +253,7 @@ fn run(lanes: Lanes) {
             let got = Scalar::from_bits(want.ty(), bits);
             assert!(
                 want.same(got),
-                "{} {:?} item {k}, {lanes:?}: {args:?} gives {got:?}, not {want:?}",
+                "{} {:?} item {k}, {way:?}: {args:?} gives {got:?}, not {want:?}",
                 t.op,
                 t.operands
             );
@@ -262,16 +262,8 @@ fn run(lanes: Lanes) {
 }
 
 #[test]
-fn in_scalar_code() {
-    run(Lanes::Never);
-}
-
-#[test]
-fn in_lanes() {
-    run(Lanes::WherePossible);
-}
-
-#[test]
-fn in_lanes_where_worth() {
-    run(Lanes::WhereWorth);
+fn in_every_way() {
+    for way in WAYS {
+        run(way);
+    }
 }

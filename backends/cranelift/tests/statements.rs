@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{check, run_case};
-use nc_cranelift::Lanes;
+use common::{WAYS, check, run_case};
 use nc_ir::kernel::interp;
 use nc_ir::kernel::testing::{Case, Choices};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Program, Role, Scalar, ScalarOp as Op, ScalarType};
@@ -264,10 +263,10 @@ fn three_parts_on_threads_equal_one() {
     for n in [16u64, 100, 333] {
         let one = Case { program: ring(n, 1), ticks: 25, host: ring_host(n, 25) };
         let want = one.run(interp::Options::default()).expect("runs");
-        for lanes in [Lanes::WhereWorth, Lanes::WherePossible, Lanes::Never] {
+        for way in WAYS {
             for chunk in [u64::MAX, 4] {
-                let got = run_case(&one.with_parts(3), chunk, lanes);
-                assert_eq!(want.difference(&got), None, "{n} neurons, {lanes:?}, calls of {chunk} ticks");
+                let got = run_case(&one.with_parts(3), chunk, way);
+                assert_eq!(want.difference(&got), None, "{n} neurons, {way:?}, calls of {chunk} ticks");
             }
         }
     }

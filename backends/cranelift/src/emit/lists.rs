@@ -13,9 +13,9 @@ fn flags() -> MemFlagsData {
 }
 
 /// A chunk of a slot: the address of its count, and of its first index.
-struct Chunk {
-    count: (Value, i32),
-    first: (Value, i32),
+pub(super) struct Chunk {
+    pub count: (Value, i32),
+    pub first: (Value, i32),
 }
 
 impl Emitter<'_, '_> {
@@ -26,7 +26,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn chunk(&mut self, list: ListId, slot: Val, part: Lin) -> Emitted<Chunk> {
+    pub(super) fn chunk(&mut self, list: ListId, slot: Val, part: Lin) -> Emitted<Chunk> {
         let (list, place) = self.list(list)?;
         let slot = if list.slots == 1 { Lin::constant(0) } else { self.uniform_index(slot)? };
         let parts = i64::from(self.program.parts.max(1));

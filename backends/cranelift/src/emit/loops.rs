@@ -6,7 +6,7 @@
 
 use super::cell::{Cell, Lin, Slot};
 use super::shape::{self, Class, Plan};
-use super::{Emitted, Emitter, is_wide};
+use super::{Emitted, Emitter, is_wide, wide};
 use crate::error::Unsupported;
 use crate::target::Lanes;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -248,7 +248,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `lo` plus the largest multiple of `step` (a power of two) that fits before `hi`; `lo` if `hi` is below it.
-    fn whole(&mut self, lo: Lin, hi: Lin, step: i64) -> Lin {
+    pub(super) fn whole(&mut self, lo: Lin, hi: Lin, step: i64) -> Lin {
         if let (Some(l), Some(h)) = (lo.known(), hi.known()) {
             return Lin::constant(l.wrapping_add(h.saturating_sub(l).max(0) & -step));
         }
@@ -278,6 +278,10 @@ impl Emitter<'_, '_> {
             groups /= 2;
         }
         let mut start = lo;
+        let some = trip.is_none_or(|t| t >= wide::LEAST) || self.mode.lanes == Lanes::WherePossible;
+        if some && self.fits_wide(body) {
+            start = self.wide_loop(var, lo, hi, body)?;
+        }
         for groups in [groups, 1] {
             let lanes = 4 * groups as i64;
             let left = start.known().zip(hi.known()).map(|(s, h)| h.saturating_sub(s).max(0));

@@ -1,7 +1,8 @@
 //! One kernel of the kernel IR to one function.
 //!
 //! [`cell`] says what values are, [`shape`] decides which loops become vector code, [`ops`] and [`lanes`] are the
-//! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists.
+//! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists. [`wide`]
+//! hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes.
 
 mod cell;
 mod lanes;
@@ -11,6 +12,7 @@ mod memory;
 mod narrow;
 mod ops;
 mod shape;
+mod wide;
 
 use crate::error::Unsupported;
 use crate::target::Mode;
@@ -21,6 +23,7 @@ use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{Block, BufId, Kernel, Parallel, Program, ScalarType, Stmt, Val};
 use rustc_hash::FxHashMap;
 use shape::Classes;
+pub(crate) use wide::Define;
 
 /// Result of emitting something.
 pub(crate) type Emitted<T> = Result<T, Unsupported>;
@@ -81,6 +84,7 @@ pub(crate) struct Emitter<'a, 'b> {
     /// Loop counters times a constant that a loop carries along.
     scaled: FxHashMap<(Value, i64), Value>,
     mode: Mode,
+    define: Define<'a>,
 }
 
 /// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters and one more for
@@ -92,6 +96,7 @@ pub(crate) fn kernel(
     layout: &Layout,
     kernel: &Kernel,
     mode: Mode,
+    define: Define<'_>,
 ) -> Emitted<()> {
     let &[arena, consts, hosts, tick, part, ref iterations @ ..] = params else {
         return Err(Unsupported::malformed("a kernel function has five parameters or more"));
@@ -117,6 +122,7 @@ pub(crate) fn kernel(
         level: FxHashMap::default(),
         scaled: FxHashMap::default(),
         mode,
+        define,
     };
     for buf in used {
         if let Some(Place::Host(n)) = layout.buffers.get(buf.index()) {

@@ -81,10 +81,33 @@ pub fn context(code: &dyn Code, arena: &mut Aligned, consts: &Aligned, first_tic
     }
 }
 
+/// A way to generate code: when it is in lanes, and whether there may be eight of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub lanes: Lanes,
+    pub eight: bool,
+}
+
+/// All ways.
+pub const WAYS: [Way; 5] = [
+    Way { lanes: Lanes::WhereWorth, eight: true },
+    Way { lanes: Lanes::WherePossible, eight: true },
+    Way { lanes: Lanes::WhereWorth, eight: false },
+    Way { lanes: Lanes::WherePossible, eight: false },
+    Way { lanes: Lanes::Never, eight: false },
+];
+
+impl Way {
+    pub fn options(self) -> Options {
+        let without = if self.eight { Vec::new() } else { vec!["has_avx2".to_owned()] };
+        Options { lanes: self.lanes, without, ..Options::default() }
+    }
+}
+
 /// Compiles and runs a case, its ticks cut into calls of `chunk` ticks.
-pub fn run_case(case: &Case, chunk: u64, lanes: Lanes) -> Snapshot {
+pub fn run_case(case: &Case, chunk: u64, way: Way) -> Snapshot {
     let layout = Layout::of(&case.program).expect("a small program");
-    let code = compile(&case.program, &layout, &Options { lanes, ..Options::default() }).expect("a supported program");
+    let code = compile(&case.program, &layout, &way.options()).expect("a supported program");
     run_code(&case.program, &layout, &code, case.ticks, &case.host, chunk)
 }
 
@@ -143,10 +166,10 @@ pub fn check(program: &Program, ticks: u64, host: Vec<Vec<u8>>) -> Snapshot {
     let case = Case { program: program.clone(), ticks, host };
     let options = nc_ir::kernel::interp::Options { check: true, ..Default::default() };
     let want = case.run(options).expect("a program that runs");
-    for lanes in [Lanes::WhereWorth, Lanes::WherePossible, Lanes::Never] {
-        let got = run_case(&case, u64::MAX, lanes);
+    for way in WAYS {
+        let got = run_case(&case, u64::MAX, way);
         if let Some(d) = want.difference(&got) {
-            panic!("{}, {lanes:?}: {d}", program.name);
+            panic!("{}, {way:?}: {d}", program.name);
         }
     }
     want
