@@ -1,8 +1,8 @@
 //! One kernel of the kernel IR to one function.
 //!
 //! [`cell`] says what values are, [`shape`] decides which loops become vector code, [`ops`] and [`lanes`] are the
-//! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists. [`wide`]
-//! hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes.
+//! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists.
+//! [`wide`] hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes.
 
 mod cell;
 mod lanes;

@@ -11,9 +11,7 @@ use crate::error::Unsupported;
 use crate::wide::{
     Arg, Code, Elem, Invariant, LANES, Loop, MAX_POINTERS, Op, Push, Row, Shift, Step, Temp, assemble, ops,
 };
-use cranelift_codegen::ir::{
-    FuncRef, Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types,
-};
+use cranelift_codegen::ir::{FuncRef, Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use nc_ir::DType;
 use nc_ir::kernel::{Block, BufId, Index, Scalar, ScalarOp, ScalarType, Stmt, Val};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -40,6 +38,22 @@ enum Lanes {
     Row(Row, BufId),
 }
 
+/// What a pointer points to.
+#[derive(Clone, PartialEq, Eq)]
+struct Base {
+    start: Value,
+    /// Values and their factors.
+    terms: Vec<(Value, i64)>,
+    /// Bytes to add, where they are too many for a displacement.
+    far: i64,
+}
+
+impl Base {
+    fn at(start: Value) -> Base {
+        Base { start, terms: Vec::new(), far: 0 }
+    }
+}
+
 /// A loop that is being built.
 #[derive(Default)]
 struct Builder {
@@ -49,8 +63,7 @@ struct Builder {
     uses: FxHashMap<Val, usize>,
     /// Values that are 1 where a mask is set, else 0.
     ones: FxHashMap<Val, Arg>,
-    /// What the pointers point to: a register, the terms to add, a constant to add.
-    bases: Vec<(Value, Vec<(Value, i64)>, i64)>,
+    bases: Vec<Base>,
     params: Vec<Value>,
     order: Order,
 }
@@ -113,7 +126,8 @@ fn order(body: &Block, types: &[ScalarType]) -> Order {
             readers.entry(*v).or_default().push(n);
         }
     }
-    let only_stored = |v: &Val| readers.get(v).is_none_or(|r| r.iter().all(|n| matches!(stmts[*n], Stmt::Store { .. })));
+    let only_stored =
+        |v: &Val| readers.get(v).is_none_or(|r| r.iter().all(|n| matches!(stmts[*n], Stmt::Store { .. })));
     let mut o = Order::default();
     let (mut taken, mut changed) = (FxHashSet::default(), FxHashSet::default());
     for (n, s) in stmts.iter().enumerate() {
@@ -254,12 +268,12 @@ impl Emitter<'_, '_> {
         let frame = self.b.create_sized_stack_slot(frame);
         let frame = self.b.ins().stack_addr(types::I64, frame, 0);
         let flags = MemFlagsData::trusted();
-        for (n, (base, terms, far)) in w.bases.iter().enumerate() {
-            let mut p = *base;
-            if *far != 0 {
-                p = self.b.ins().iadd_imm_s(p, *far);
+        for (n, base) in w.bases.iter().enumerate() {
+            let mut p = base.start;
+            if base.far != 0 {
+                p = self.b.ins().iadd_imm_s(p, base.far);
             }
-            for (v, c) in terms {
+            for (v, c) in &base.terms {
                 let t = self.scale(*v, *c);
                 p = self.b.ins().iadd(p, t);
             }
@@ -315,8 +329,8 @@ impl Emitter<'_, '_> {
                 };
                 let part = self.part;
                 let Chunk { count, first } = self.chunk(*list, *slot, part)?;
-                let count = (w.base((count.0, Vec::new(), 0)), count.1);
-                let first = (w.base((first.0, Vec::new(), 0)), first.1);
+                let count = (w.base(Base::at(count.0)), count.1);
+                let first = (w.base(Base::at(first.0)), first.1);
                 let at = self.int(index.uniform());
                 let at = self.b.ins().ireduce(types::I32, at);
                 let index = w.param(at);
@@ -353,7 +367,7 @@ impl Emitter<'_, '_> {
         let disp = at.wrapping_add(bytes.k);
         let near = disp.checked_abs().is_some_and(|d| d <= MAX_DISPLACEMENT);
         let (terms, n) = self.sorted(&bytes);
-        let pointer = w.base((base, terms[..n].to_vec(), if near { 0 } else { disp }));
+        let pointer = w.base(Base { start: base, terms: terms[..n].to_vec(), far: if near { 0 } else { disp } });
         let elem = elem(kind).ok_or_else(|| Unsupported::malformed(format!("{buf} in eight lanes")))?;
         Ok(Row { elem, pointer, displacement: if near { disp as i32 } else { 0 } })
     }
@@ -629,7 +643,7 @@ impl Builder {
         self.invariant(Invariant::Param(n))
     }
 
-    fn base(&mut self, b: (Value, Vec<(Value, i64)>, i64)) -> u8 {
+    fn base(&mut self, b: Base) -> u8 {
         let known = self.bases.iter().position(|k| *k == b);
         let n = known.unwrap_or_else(|| {
             self.bases.push(b);

@@ -1,8 +1,8 @@
 //! Registers for the values of a loop, and its bytes.
 //!
-//! The body is a straight line, so that the next use of every value is known, and the value to give up, if there are more
-//! than registers, is the one whose next use is last. Of the invariants as many stay in registers as leave enough for the
-//! body; the others are operands in memory.
+//! The body is a straight line, so that the next use of every value is known, and the value to give up, if there are
+//! more than registers, is the one whose next use is last. Of the invariants as many stay in registers as leave enough
+//! for the body; the others are operands in memory.
 
 use super::vex::{
     ADDPS, ANDPS, BROADCASTSS, FMADD132PS, FMADD213PS, FMADD231PS, Gpr, If, Label, MOVAPS, MOVQ_STORE, MOVUPS,

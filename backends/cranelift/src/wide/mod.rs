@@ -12,8 +12,8 @@ pub(crate) use vex::{Op, Shift};
 pub(crate) mod ops {
     //! The instructions that a [`super::Step`] can name.
     pub(crate) use super::vex::{
-        ADDPS, ANDNPS, ANDPS, CMPPS, CVTDQ2PS, CVTTPS2DQ, DIVPS, MULPS, ORPS, PADDD, PBLENDD, PCMPEQD, PCMPGTD,
-        PMULLD, PMULUDQ, PSLLD, PSLLVD, PSRAD, PSRAVD, PSRLD, PSRLQ, PSRLVD, PSUBD, ROUNDPS, SQRTPS, SUBPS, XORPS,
+        ADDPS, ANDNPS, ANDPS, CMPPS, CVTDQ2PS, CVTTPS2DQ, DIVPS, MULPS, ORPS, PADDD, PBLENDD, PCMPEQD, PCMPGTD, PMULLD,
+        PMULUDQ, PSLLD, PSLLVD, PSRAD, PSRAVD, PSRLD, PSRLQ, PSRLVD, PSUBD, ROUNDPS, SQRTPS, SUBPS, XORPS,
     };
 }
 
@@ -118,8 +118,8 @@ pub(crate) struct Push {
     pub updates: Vec<(Temp, Arg)>,
 }
 
-/// A loop over `0, 8, 16, ..` below a count. It is called with a frame and the count; the frame holds the pointers, then
-/// the parameters of 32 bits, then room for values that have no register.
+/// A loop over `0, 8, 16, ..` below a count. It is called with a frame and the count; the frame holds the pointers,
+/// then the parameters of 32 bits, then room for values that have no register.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Loop {
     pub pointers: usize,
@@ -141,3 +141,5 @@ impl Loop {
     }
 }
 
+#[cfg(test)]
+mod tests;

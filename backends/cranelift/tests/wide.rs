@@ -1,0 +1,229 @@
+//! Loops in eight lanes: what only they do, on programs that are known to have them.
+
+mod common;
+
+use common::check;
+use nc_ir::kernel::testing::Case;
+use nc_ir::kernel::{Emit, Index, KernelBuilder, Parallel, Program, Role, Scalar, ScalarOp as Op, Val};
+use nc_ir::{DType, Tensor};
+
+fn zeros(elem: DType) -> Role {
+    Role::State(Tensor::zeros(elem, vec![1]))
+}
+
+fn ramp(n: u64, f: impl Fn(u64) -> f32) -> Role {
+    Role::State(Tensor::from_vec(vec![n as usize], (0..n).map(f).collect()).expect("n values"))
+}
+
+/// True if this processor has registers for eight lanes.
+fn has_eight() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi1");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The text of a program's code, checked to have as many loops in eight lanes. Processors without them have none.
+fn wide_loops(p: &Program, n: usize) -> String {
+    let text = nc_cranelift::asm(p).expect("a supported program");
+    let found = text.lines().filter(|l| l.starts_with("; ") && l.contains("_w")).count();
+    assert_eq!(found, if has_eight() { n } else { 0 }, "{text}");
+    text
+}
+
+/// A neuron whose reset is a selection by what it pushes: the selections move to where a lane fires. With `seen`, one of
+/// the values is stored before the reset too, and one is used after it.
+fn neurons(n: u64, seen: bool) -> Program {
+    let mut p = Program::new(format!("{n} neurons, seen {seen}"), 1);
+    let v = p.add_buffer("v", DType::F32, n, ramp(n, |k| k as f32 % 7.0 - 3.0));
+    let r = p.add_buffer("r", DType::I32, n, zeros(DType::I32));
+    let before = p.add_buffer("before", DType::F32, n, zeros(DType::F32));
+    let after = p.add_buffer("after", DType::F32, n, zeros(DType::F32));
+    let spikes = p.add_list("spikes", n, 2, 16);
+    let mut b = KernelBuilder::new("neurons", Some(Parallel { len: n, align: 16 }), 1);
+    let two = b.index(2);
+    let tick = b.tick();
+    let slot = b.op(Op::IRem, &[tick, two]);
+    b.clear(spikes, slot);
+    let (lo, hi) = (b.lo(), b.hi());
+    b.for_loop(lo, hi, true, |b, i| {
+        let constant = |b: &mut KernelBuilder, x: f32| b.constant(Scalar::F32(x));
+        let (one, limit, rest) = (constant(b, 1.25), constant(b, 2.0), constant(b, -3.5));
+        let (zero, five, unit) = (b.constant(Scalar::I32(0)), b.constant(Scalar::I32(5)), b.constant(Scalar::I32(1)));
+        let x = b.load(v, DType::F32, Index::var(i));
+        let left = b.load(r, DType::I32, Index::var(i));
+        let held = b.op(Op::IGt, &[left, zero]);
+        let free = b.op(Op::Not, &[held]);
+        let moved = b.op(Op::FAdd, &[x, one]);
+        let x = b.op(Op::Select, &[held, x, moved]);
+        let above = b.op(Op::FGe, &[x, limit]);
+        let fires = b.op(Op::And, &[above, free]);
+        let reset = b.op(Op::Select, &[fires, rest, x]);
+        let step = b.op(Op::Select, &[held, unit, zero]);
+        let left = b.op(Op::ISub, &[left, step]);
+        let left = b.op(Op::Select, &[fires, five, left]);
+        if seen {
+            b.store(before, Index::var(i), x);
+            let twice = b.op(Op::FAdd, &[reset, reset]);
+            b.store(after, Index::var(i), twice);
+        }
+        b.store(v, Index::var(i), reset);
+        b.store(r, Index::var(i), left);
+        b.push(spikes, slot, fires, i);
+    });
+    p.push(b.finish());
+    p
+}
+
+#[test]
+fn pushes_make_the_selections_of_a_reset() {
+    for n in [8, 16, 40, 129, 1000] {
+        for seen in [false, true] {
+            let s = check(&neurons(n, seen), 13, Vec::new());
+            assert!(s.lists[0].1.iter().any(|l| !l.is_empty()), "no spikes");
+        }
+    }
+    let text = wide_loops(&neurons(1000, false), 1);
+    if has_eight() {
+        // The one selection that is made for every lane is that of held values.
+        let hot = text.split("retq").next().unwrap_or_default();
+        assert_eq!(hot.matches("vblendvps").count(), 1, "{text}");
+    }
+}
+
+/// More values alive at once than registers, of constants and of intermediate results.
+#[test]
+fn values_beyond_the_registers() {
+    for live in [3usize, 14, 17, 40] {
+        let n = 72;
+        let mut p = Program::new(format!("{live} values"), 1);
+        let x = p.add_buffer("x", DType::F32, n, ramp(n, |k| k as f32 / 3.0 - 9.0));
+        let y = p.add_buffer("y", DType::F32, n, zeros(DType::F32));
+        let one = p.add_buffer("one", DType::F32, 1, ramp(1, |_| 1.5));
+        let mut b = KernelBuilder::new("values", None, 1);
+        b.for_count(n, true, |b, i| {
+            let at = b.load(x, DType::F32, Index::var(i));
+            let scale = b.load(one, DType::F32, Index::at(0));
+            let mut values: Vec<Val> = Vec::new();
+            for k in 0..live {
+                let c = b.constant(Scalar::F32(k as f32 * 0.37 + 1.0));
+                values.push(b.op(Op::Fma, &[at, c, scale]));
+            }
+            let mut sum = scale;
+            for k in 0..live {
+                let d = b.op(Op::FSub, &[values[k], values[live - 1 - k]]);
+                sum = b.op(Op::Fma, &[d, values[(k * 5) % live], sum]);
+            }
+            b.store(y, Index::var(i), sum);
+        });
+        p.push(b.finish());
+        check(&p, 1, Vec::new());
+        wide_loops(&p, 1);
+    }
+}
+
+/// Every way in which the operands of a multiply-add can be needed again, be constants, or lie in memory.
+#[test]
+fn operands_of_multiply_adds() {
+    let n = 64;
+    let mut p = Program::new("multiply-adds", 1);
+    let bufs: Vec<_> =
+        (0..3).map(|k| p.add_buffer("x", DType::F32, n, ramp(n, |j| j as f32 * 0.3 - k as f32 * 7.0))).collect();
+    let mut loops = 0;
+    for code in 0..64usize {
+        let kinds = [code % 4, code / 4 % 4, code / 16];
+        let y = p.add_buffer("y", DType::F32, n, zeros(DType::F32));
+        let z = p.add_buffer("z", DType::F32, n, zeros(DType::F32));
+        let mut b = KernelBuilder::new("fma", None, 1);
+        b.for_count(n, true, |b, i| {
+            let args: Vec<Val> = (0..3)
+                .map(|k| match kinds[k] {
+                    0 => b.constant(Scalar::F32(k as f32 + 0.7)),
+                    1 => b.load(bufs[k], DType::F32, Index::at(k as i64)),
+                    _ => b.load(bufs[k], DType::F32, Index::var(i)),
+                })
+                .collect();
+            let r = b.op(Op::Fma, &args);
+            b.store(y, Index::var(i), r);
+            let mut again = r;
+            for (a, kind) in args.iter().zip(kinds) {
+                if kind == 3 {
+                    again = b.op(Op::FAdd, &[again, *a]);
+                }
+            }
+            b.store(z, Index::var(i), again);
+        });
+        loops += usize::from(kinds.iter().any(|k| *k > 1));
+        p.push(b.finish());
+    }
+    check(&p, 1, Vec::new());
+    let text = nc_cranelift::asm(&p).expect("supported");
+    let found = text.lines().filter(|l| l.starts_with("; ") && l.contains("_w")).count();
+    assert!(found >= if has_eight() { loops } else { 0 }, "{found} loops");
+}
+
+/// A loop over more arrays than there are registers for their addresses runs in four lanes.
+#[test]
+fn more_rows_than_pointers() {
+    for rows in [6i64, 9, 30] {
+        let n = 40;
+        let mut p = Program::new(format!("{rows} rows"), 1);
+        let x = p.add_buffer("x", DType::F32, n * rows as u64, ramp(n * rows as u64, |k| (k * k % 17) as f32));
+        let y = p.add_buffer("y", DType::F32, n, zeros(DType::F32));
+        let starts: Vec<i64> = (0..rows).map(|k| (k * 7) % rows).collect();
+        let starts = Role::Const(Tensor::from_vec(vec![rows as usize], starts).expect("rows"));
+        let starts = p.add_buffer("starts", DType::I64, rows as u64, starts);
+        let mut b = KernelBuilder::new("rows", None, 1);
+        let row: Vec<Val> = (0..rows).map(|k| b.load(starts, DType::I64, Index::at(k))).collect();
+        b.for_count(n, true, |b, i| {
+            let mut acc = b.load(y, DType::F32, Index::var(i));
+            for r in &row {
+                let a = b.load(x, DType::F32, Index::var(i).plus(*r, n as i64));
+                acc = b.op(Op::FAdd, &[acc, a]);
+            }
+            b.store(y, Index::var(i), acc);
+        });
+        p.push(b.finish());
+        check(&p, 2, Vec::new());
+        wide_loops(&p, usize::from(rows < 8));
+    }
+}
+
+/// A value that is read where it is used, after a store that comes between: it is the one from before.
+#[test]
+fn stores_do_not_overtake_loads() {
+    let n = 48;
+    let mut p = Program::new("overtaking", 1);
+    let x = p.add_buffer("x", DType::F32, n, ramp(n, |k| k as f32));
+    let y = p.add_buffer("y", DType::F32, n, ramp(n, |k| 100.0 - k as f32));
+    let z = p.add_buffer("z", DType::F32, n, zeros(DType::F32));
+    for twice in [false, true] {
+        let mut b = KernelBuilder::new("overtaking", None, 1);
+        b.for_count(n, true, |b, i| {
+            let old = b.load(x, DType::F32, Index::var(i));
+            let other = b.load(y, DType::F32, Index::var(i));
+            b.store(x, Index::var(i), other);
+            if twice {
+                let new = b.load(x, DType::F32, Index::var(i));
+                let sum = b.op(Op::FMul, &[new, other]);
+                b.store(x, Index::var(i), sum);
+            }
+            let sum = b.op(Op::FSub, &[other, old]);
+            b.store(z, Index::var(i), sum);
+        });
+        p.push(b.finish());
+    }
+    check(&p, 2, Vec::new());
+    wide_loops(&p, 2);
+}
+
+/// The random programs of the other tests have such loops too.
+#[test]
+fn random_programs_have_them() {
+    let with = |seed: &u64| {
+        let p = Case::from_seed(*seed).program;
+        nc_cranelift::asm(&p).expect("supported").contains("_w0\n")
+    };
+    let found = (0..40).filter(with).count();
+    assert!(found >= if has_eight() { 4 } else { 0 }, "{found} of 40");
+}
