@@ -31,8 +31,8 @@ fn wide_loops(p: &Program, n: usize) -> String {
     text
 }
 
-/// A neuron whose reset is a selection by what it pushes: the selections move to where a lane fires. With `seen`, one of
-/// the values is stored before the reset too, and one is used after it.
+/// A neuron whose reset is a selection by what it pushes: the selections move to where a lane fires. With `seen`, one
+/// of the values is stored before the reset too, and one is used after it.
 fn neurons(n: u64, seen: bool) -> Program {
     let mut p = Program::new(format!("{n} neurons, seen {seen}"), 1);
     let v = p.add_buffer("v", DType::F32, n, ramp(n, |k| k as f32 % 7.0 - 3.0));
