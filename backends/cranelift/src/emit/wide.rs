@@ -81,6 +81,7 @@ fn elem(t: DType) -> Option<Elem> {
         DType::F32 | DType::I32 => Some(Elem::Word),
         DType::Bool => Some(Elem::Bool),
         DType::I16 => Some(Elem::I16),
+        DType::U16 => Some(Elem::U16),
         DType::I8 => Some(Elem::I8),
         DType::U8 => Some(Elem::U8),
         _ => None,

@@ -7,7 +7,7 @@
 use super::vex::{
     ADDPS, ANDPS, BROADCASTSS, FMADD132PS, FMADD213PS, FMADD231PS, Gpr, If, Label, MOVAPS, MOVQ_STORE, MOVUPS,
     MOVUPS_STORE, MULPS, Mem, ORPS, Op, PABSB, PACKSSDW, PACKSSWB, PACKUSDW, PACKUSWB, PADDD, PBROADCASTD, PCMPEQD,
-    PCMPGTD, PMOVSXBD, PMOVSXWD, PMOVZXBD, PMULLD, PMULUDQ, PSLLD, PSRLD, Rm, Text, XORPS, Ymm,
+    PCMPGTD, PMOVSXBD, PMOVSXWD, PMOVZXBD, PMOVZXWD, PMULLD, PMULUDQ, PSLLD, PSRLD, Rm, Text, XORPS, Ymm,
 };
 use super::{Arg, Elem, Invariant, LANES, Loop, MAX_POINTERS, Push, Row, Step, Temp};
 
@@ -451,6 +451,7 @@ impl<'a> Assembler<'a> {
         let op = match row.elem {
             Elem::Word => MOVUPS,
             Elem::I16 => PMOVSXWD,
+            Elem::U16 => PMOVZXWD,
             Elem::I8 => PMOVSXBD,
             Elem::U8 | Elem::Bool => PMOVZXBD,
         };
@@ -475,7 +476,7 @@ impl<'a> Assembler<'a> {
                 self.text.store_low(MOVQ_STORE, m, t);
                 return Some(());
             }
-            Elem::I16 => 16,
+            Elem::I16 | Elem::U16 => 16,
             Elem::I8 | Elem::U8 => 8,
         };
         // Without the upper bits the values are in the range of unsigned saturation.

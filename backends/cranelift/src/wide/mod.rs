@@ -31,6 +31,8 @@ pub(crate) enum Elem {
     Bool,
     /// 16 bits, sign-extended.
     I16,
+    /// 16 bits, zero-extended.
+    U16,
     /// 8 bits, sign-extended.
     I8,
     /// 8 bits, zero-extended.
@@ -42,7 +44,7 @@ impl Elem {
     fn shift(self) -> u8 {
         match self {
             Elem::Word => 2,
-            Elem::I16 => 1,
+            Elem::I16 | Elem::U16 => 1,
             Elem::Bool | Elem::I8 | Elem::U8 => 0,
         }
     }

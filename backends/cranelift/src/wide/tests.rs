@@ -96,7 +96,7 @@ fn vector_instructions() {
             }
         }
         for m in places() {
-            for op in [MOVUPS, BROADCASTSS, PMOVSXBD, PMOVSXWD, PMOVZXBD] {
+            for op in [MOVUPS, BROADCASTSS, PMOVSXBD, PMOVSXWD, PMOVZXBD, PMOVZXWD] {
                 t.unary(op, Ymm(9), Rm::Mem(m), None);
             }
             t.blend(Ymm(1), Ymm(14), Rm::Mem(m), Ymm(10));

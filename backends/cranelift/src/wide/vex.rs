@@ -88,6 +88,7 @@ ops! {
     PMOVSXWD = 2 1 0x23 "vpmovsxwd",
     PACKUSDW = 2 1 0x2b "vpackusdw",
     PMOVZXBD = 2 1 0x31 "vpmovzxbd",
+    PMOVZXWD = 2 1 0x33 "vpmovzxwd",
     PMULLD = 2 1 0x40 "vpmulld",
     PSRLVD = 2 1 0x45 "vpsrlvd",
     PSRAVD = 2 1 0x46 "vpsravd",
