@@ -68,6 +68,16 @@ pub struct Region {
     frame: usize,
 }
 
+impl Region {
+    /// The region with its first parameter after the `n` that follow it.
+    pub fn rotated(mut self, n: usize) -> Region {
+        if let Some(first) = self.graph.params.get_mut(..=n) {
+            first.rotate_left(1);
+        }
+        self
+    }
+}
+
 /// One node that is imported.
 pub struct Call<'a, 'm> {
     pub(super) importer: &'a mut Importer<'m>,

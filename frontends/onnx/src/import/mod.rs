@@ -291,11 +291,24 @@ impl<'m> Importer<'m> {
         Ok(())
     }
 
-    /// Imports a nested graph into the frame that is open. Its inputs are given by position.
+    /// Imports a nested graph into the frame that is open. Its inputs are given by position. After an error the importer is
+    /// as it was before, but for what was appended to the open frame.
     ///
     /// # Errors
     /// As for the import as a whole.
     fn nested(&mut self, graph: &'m GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Stop> {
+        let (scopes, frames, calls, depth) = (self.scopes.len(), self.frames.len(), self.calls.len(), self.depth);
+        let done = self.nested_graph(graph, inputs);
+        if done.is_err() {
+            self.scopes.truncate(scopes);
+            self.frames.truncate(frames);
+            self.calls.truncate(calls);
+            self.depth = depth;
+        }
+        done
+    }
+
+    fn nested_graph(&mut self, graph: &'m GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Stop> {
         let name = graph.name.as_deref().unwrap_or("");
         if self.depth >= MAX_GRAPHS {
             let text = format!("the graph `{name}` cannot be compiled: graphs nest more than {MAX_GRAPHS} deep");

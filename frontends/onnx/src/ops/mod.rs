@@ -5,13 +5,27 @@
 //! refusals, and docs/onnx.md.
 
 mod activation;
+mod attention;
 mod basic;
 mod control;
+mod conv;
 mod elementwise;
 mod index;
+mod linear_attention;
+mod loops;
+mod loss;
+mod matmul;
+mod norm;
+mod pool;
+mod quant;
+mod recurrent;
 mod reduce;
+mod resize;
 mod shape;
+mod signal;
 mod softmax;
+mod tensor;
+mod vision;
 
 use crate::import::{Call, Results};
 use nc_ir::DType;
@@ -100,6 +114,20 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("Gather, scatter and selection", index::ROWS),
     ("Reductions", reduce::ROWS),
     ("Softmax", softmax::ROWS),
+    ("Matrix products", matmul::ROWS),
+    ("Convolution", conv::ROWS),
+    ("Pooling", pool::ROWS),
+    ("Normalisation", norm::ROWS),
+    ("Attention", attention::ROWS),
+    ("Linear attention", linear_attention::ROWS),
+    ("Quantisation", quant::ROWS),
+    ("Images", vision::ROWS),
+    ("Resizing", resize::ROWS),
+    ("Signals", signal::ROWS),
+    ("Losses", loss::ROWS),
+    ("Rarer ops on tensors", tensor::ROWS),
+    ("Recurrent layers", recurrent::ROWS),
+    ("Loops", loops::ROWS),
     ("Control", control::ROWS),
 ];
 

@@ -1,0 +1,109 @@
+//! Images, resizing, signals, and rarer ops.
+
+use crate::support::*;
+use nc_ir::Tensor;
+use nc_onnx::proto::AttributeProto;
+
+fn run(op: &str, opset: i64, inputs: Vec<(&'static str, Tensor)>, known: &[&'static str], attributes: Vec<AttributeProto>) -> Vec<Tensor> {
+    let names: Vec<&str> = inputs.iter().map(|(n, _)| *n).map(|n| n.trim_start_matches('_')).collect();
+    let nodes = vec![node(op, &names, &["y"], attributes)];
+    let inputs = inputs.into_iter().filter(|(n, _)| !n.is_empty()).collect();
+    Model { opset, known: known.to_vec(), ..Model::of(inputs, nodes, &["y"]) }.run()
+}
+
+#[test]
+fn blocks_go_to_channels_and_back() {
+    let x = counting(&[1, 1, 2, 4]);
+    let deep = run("SpaceToDepth", 13, vec![("x", x.clone())], &[], vec![int("blocksize", 2)]).remove(0);
+    assert_eq!(deep, f32s(&[1, 4, 1, 2], &[0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]));
+    assert_eq!(run("DepthToSpace", 13, vec![("x", deep)], &[], vec![int("blocksize", 2)])[0], x);
+}
+
+#[test]
+fn linear_interpolation_between_cells_and_between_corners() {
+    // 0, 10 to four elements: centres at -0.25, 0.25, 0.75, 1.25 of the operand, or thirds between the corners.
+    let x = f32s(&[2], &[0.0, 10.0]);
+    let nodes = |mode: &str| {
+        let attributes = vec![text("mode", "linear"), text("coordinate_transformation_mode", mode)];
+        vec![node("Resize", &["x", "", "s"], &["y"], attributes)]
+    };
+    let resize = |mode: &str| {
+        let inputs = vec![("x", x.clone()), ("s", f32s(&[1], &[2.0]))];
+        Model { known: vec!["s"], ..Model::of(inputs, nodes(mode), &["y"]) }.run().remove(0)
+    };
+    close(&resize("half_pixel"), &f32s(&[4], &[0.0, 2.5, 7.5, 10.0]));
+    close(&resize("align_corners"), &f32s(&[4], &[0.0, 10.0 / 3.0, 20.0 / 3.0, 10.0]));
+    close(&resize("asymmetric"), &f32s(&[4], &[0.0, 5.0, 10.0, 10.0]));
+}
+
+#[test]
+fn samples_between_elements_and_outside() {
+    // A row 1, 3 sampled at its middle, at the first element, and beyond the left end.
+    let x = f32s(&[1, 1, 1, 2], &[1.0, 3.0]);
+    let grid = f32s(&[1, 1, 3, 2], &[0.0, 0.0, -0.5, 0.0, -1.5, 0.0]);
+    let sample = |padding: &str| {
+        let attributes = vec![text("padding_mode", padding)];
+        run("GridSample", 20, vec![("x", x.clone()), ("g", grid.clone())], &[], attributes).remove(0)
+    };
+    // At -1.5 the position is -1: entirely outside; the border is element 0; reflected about -0.5 it is element 0.
+    close(&sample("zeros"), &f32s(&[1, 1, 1, 3], &[2.0, 1.0, 0.0]));
+    close(&sample("border"), &f32s(&[1, 1, 1, 3], &[2.0, 1.0, 1.0]));
+    close(&sample("reflection"), &f32s(&[1, 1, 1, 3], &[2.0, 1.0, 1.0]));
+}
+
+#[test]
+fn offsets_move_the_kernel() {
+    // A kernel of one element: the convolution gives the image, moved by half a column where the offset says so.
+    let x = f32s(&[1, 1, 1, 3], &[0.0, 10.0, 20.0]);
+    let offset = f32s(&[1, 2, 1, 3], &[0.0, 0.0, 0.0, 0.0, 0.5, 1.0]);
+    let inputs = vec![("x", x), ("w", f32s(&[1, 1, 1, 1], &[2.0])), ("o", offset)];
+    // Beyond the last column there are zeros.
+    close(&run("DeformConv", 22, inputs, &[], vec![])[0], &f32s(&[1, 1, 1, 3], &[0.0, 30.0, 0.0]));
+}
+
+#[test]
+fn a_transform_and_its_inverse() {
+    // An impulse has a flat spectrum; the inverse brings it back.
+    let x = f32s(&[1, 4, 1], &[1.0, 0.0, 0.0, 0.0]);
+    let spectrum = run("DFT", 20, vec![("x", x)], &[], vec![]).remove(0);
+    close(&spectrum, &f32s(&[1, 4, 2], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]));
+    let back = run("DFT", 20, vec![("x", spectrum)], &[], vec![int("inverse", 1)]).remove(0);
+    close(&back, &f32s(&[1, 4, 2], &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+}
+
+#[test]
+fn boxes_that_overlap_are_left_out() {
+    let boxes = f32s(&[1, 3, 4], &[0.0, 0.0, 1.0, 1.0, 0.0, 0.1, 1.0, 1.1, 0.0, 5.0, 1.0, 6.0]);
+    let scores = f32s(&[1, 1, 3], &[0.8, 0.9, 0.7]);
+    let inputs = vec![("b", boxes), ("s", scores), ("m", i64s(&[1], &[9])), ("t", f32s(&[1], &[0.5]))];
+    let y = run("NonMaxSuppression", 11, inputs, &["b", "s", "m", "t"], vec![]).remove(0);
+    assert_eq!(y, i64s(&[2, 3], &[0, 0, 1, 0, 0, 2]));
+}
+
+#[test]
+fn determinants() {
+    let x = f32s(&[2, 3, 3], &[2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    // A diagonal, and a permutation of two rows.
+    assert_eq!(run("Det", 22, vec![("x", x)], &[], vec![])[0], f32s(&[2], &[24.0, -1.0]));
+}
+
+#[test]
+fn sequences_turn_around_within_their_length() {
+    let x = f32s(&[3, 2], &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+    let y = run("ReverseSequence", 10, vec![("x", x), ("n", i64s(&[2], &[2, 3]))], &[], vec![]).remove(0);
+    assert_eq!(y, f32s(&[3, 2], &[2.0, 30.0, 1.0, 20.0, 3.0, 10.0]));
+}
+
+#[test]
+fn different_elements_sorted_or_as_they_come() {
+    let nodes = |sorted: i64| vec![node("Unique", &["x"], &["y", "i", "v", "n"], vec![int("sorted", sorted)])];
+    let unique = |sorted| {
+        let inputs = vec![("x", f32s(&[4], &[2.0, 1.0, 1.0, 3.0]))];
+        Model { known: vec!["x"], ..Model::of(inputs, nodes(sorted), &["y", "i", "v", "n"]) }.run()
+    };
+    let by_value = unique(1);
+    assert_eq!(by_value[0], f32s(&[3], &[1.0, 2.0, 3.0]));
+    assert_eq!((&by_value[1], &by_value[2]), (&i64s(&[3], &[1, 0, 3]), &i64s(&[4], &[1, 0, 0, 2])));
+    assert_eq!(by_value[3], i64s(&[3], &[2, 1, 1]));
+    assert_eq!(unique(0)[0], f32s(&[3], &[2.0, 1.0, 3.0]));
+}

@@ -1,0 +1,9 @@
+//! What operators compute, on small models made here. Expected values come from reasoning, stated beside them.
+
+mod attention;
+mod convolution;
+mod images;
+mod loops;
+mod products;
+mod recurrent;
+mod support;
