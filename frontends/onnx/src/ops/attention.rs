@@ -58,11 +58,14 @@ fn heads(c: &Call<'_, '_>, name: &str) -> Result<usize, Fault> {
 fn precision(c: &Call<'_, '_>, default: DType) -> Result<DType, Fault> {
     match c.int_opt("softmax_precision")? {
         None => Ok(default),
-        Some(n) => match i32::try_from(n).map_err(|_| format!("the element type {n} is not supported")).and_then(element_type) {
-            Ok(d) if d.is_float() => Ok(d),
-            Ok(d) => invalid(format!("`softmax_precision` is {d}")),
-            Err(text) => Err(Fault::Unsupported(text)),
-        },
+        Some(n) => {
+            match i32::try_from(n).map_err(|_| format!("the element type {n} is not supported")).and_then(element_type)
+            {
+                Ok(d) if d.is_float() => Ok(d),
+                Ok(d) => invalid(format!("`softmax_precision` is {d}")),
+                Err(text) => Err(Fault::Unsupported(text)),
+            }
+        }
     }
 }
 

@@ -49,9 +49,7 @@ pub(super) fn per_axis(c: &Call<'_, '_>, name: &str, n: usize, default: u64, lea
     const MOST: i64 = 1 << 31;
     match c.ints(name)? {
         None => Ok(vec![default; n]),
-        Some(list) if list.len() != n => {
-            invalid(format!("`{name}` has {} numbers for {n} spatial axes", list.len()))
-        }
+        Some(list) if list.len() != n => invalid(format!("`{name}` has {} numbers for {n} spatial axes", list.len())),
         Some(list) => match list.iter().find(|x| **x < least || **x > MOST) {
             Some(x) => invalid(format!("`{name}` contains {x}, expected {least} or more")),
             None => Ok(list.into_iter().map(|x| x as u64).collect()),
@@ -80,7 +78,8 @@ pub(super) fn windows(c: &Call<'_, '_>, size: Vec<u64>, spatial: &[usize]) -> Re
                 let windows = input.div_ceil(stride[a]);
                 let needed = (windows.saturating_sub(1) * stride[a]).saturating_add(reach[a]).saturating_sub(input);
                 let less = needed / 2;
-                (before[a], after[a]) = if auto == "SAME_UPPER" { (less, needed - less) } else { (needed - less, less) };
+                (before[a], after[a]) =
+                    if auto == "SAME_UPPER" { (less, needed - less) } else { (needed - less, less) };
             }
         }
         other => return invalid(format!("`auto_pad` is {other:?}")),
@@ -178,7 +177,9 @@ fn conv_transpose(c: &mut Call<'_, '_>) -> Results {
     let n = extents.len();
     let groups = groups(c)? as usize;
     if kernel.len() != n + 2 || kernel[0] != shape[1] || !kernel[0].is_multiple_of(groups) {
-        return invalid(format!("weights of shape {kernel:?} in {groups} groups do not fit an operand of shape {shape:?}"));
+        return invalid(format!(
+            "weights of shape {kernel:?} in {groups} groups do not fit an operand of shape {shape:?}"
+        ));
     }
     let size: Vec<u64> = kernel[2..].iter().map(|n| *n as u64).collect();
     let declared = per_axis(c, "kernel_shape", n, 1, 1)?;

@@ -41,7 +41,17 @@ fn to_front(c: &mut Call<'_, '_>, x: &Value, axis: usize) -> Result<Value, Fault
 /// The first axis to `axis`.
 fn from_front(c: &mut Call<'_, '_>, x: &Value, axis: usize) -> Result<Value, Fault> {
     let rank = c.rank(x);
-    let perm: Vec<usize> = (0..rank).map(|a| if a == axis { 0 } else if a < axis { a + 1 } else { a }).collect();
+    let perm: Vec<usize> = (0..rank)
+        .map(|a| {
+            if a == axis {
+                0
+            } else if a < axis {
+                a + 1
+            } else {
+                a
+            }
+        })
+        .collect();
     c.transpose(x, &perm)
 }
 

@@ -59,7 +59,11 @@ fn gemm(c: &mut Call<'_, '_>) -> Results {
     let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
     let (ta, tb) = (c.flag("transA", false)?, c.flag("transB", false)?);
     if c.rank(&a) != 2 || c.rank(&b) != 2 {
-        return invalid(format!("the factors have shapes {:?} and {:?}, matrices were expected", c.shape(&a), c.shape(&b)));
+        return invalid(format!(
+            "the factors have shapes {:?} and {:?}, matrices were expected",
+            c.shape(&a),
+            c.shape(&b)
+        ));
     }
     let dtype = c.dtype(&a);
     let a = if ta { c.transpose(&a, &[1, 0])? } else { a };
@@ -71,7 +75,9 @@ fn gemm(c: &mut Call<'_, '_>) -> Results {
     // A vector of one element per column is the start of the chains; any other bias is added to what they give.
     let columns = c.shape(&w)[0];
     let start = match &bias {
-        Some(b) if alpha == 1.0 && matches!(c.shape(b)[..], [n] | [1, n] if n == columns) => Some(c.reshape(b, &[columns])?),
+        Some(b) if alpha == 1.0 && matches!(c.shape(b)[..], [n] | [1, n] if n == columns) => {
+            Some(c.reshape(b, &[columns])?)
+        }
         _ => None,
     };
     if let Some(start) = start {
@@ -181,14 +187,17 @@ fn einsum(c: &mut Call<'_, '_>) -> Results {
         None => {
             // Labels that occur once, in alphabetic order, after the ellipsis.
             let all: Vec<i32> = terms.iter().flatten().flatten().map(|c| *c as i32).collect();
-            let mut once: Vec<i32> = all.iter().copied().filter(|l| all.iter().filter(|m| *m == l).count() == 1).collect();
+            let mut once: Vec<i32> =
+                all.iter().copied().filter(|l| all.iter().filter(|m| *m == l).count() == 1).collect();
             once.sort_unstable();
             ellipsis.iter().copied().chain(once).collect()
         }
     };
     for (k, l) in wanted.iter().enumerate() {
         if wanted[..k].contains(l) || !labelled.iter().any(|x| x.labels.contains(l)) {
-            return invalid(format!("the result of the equation {equation:?} repeats a label, or has one of no operand"));
+            return invalid(format!(
+                "the result of the equation {equation:?} repeats a label, or has one of no operand"
+            ));
         }
     }
     let mut rest = labelled.into_iter();
@@ -252,7 +261,8 @@ fn contract(c: &mut Call<'_, '_>, a: Labelled, b: Labelled, later: &dyn Fn(&i32)
     let (in_a, in_b) = (a.labels.clone(), b.labels.clone());
     let a = sum_out(c, a, &|l| later(l) || in_b.contains(l))?;
     let b = sum_out(c, b, &|l| later(l) || in_a.contains(l))?;
-    let pick = |of: &Labelled, keep: &dyn Fn(&i32) -> bool| of.labels.iter().copied().filter(|l| keep(l)).collect::<Vec<_>>();
+    let pick =
+        |of: &Labelled, keep: &dyn Fn(&i32) -> bool| of.labels.iter().copied().filter(|l| keep(l)).collect::<Vec<_>>();
     let batch = pick(&a, &|l| b.labels.contains(l) && later(l));
     let summed = pick(&a, &|l| b.labels.contains(l) && !later(l));
     let rows = pick(&a, &|l| !b.labels.contains(l));

@@ -14,7 +14,6 @@ pub(super) const ROWS: &[Row] = &[
     row("GlobalAveragePool", &[1, 22], Types::Float, "", |c| global(c, ReduceKind::Mean)),
     row("GlobalMaxPool", &[1, 22], Types::Float, "", |c| global(c, ReduceKind::Max)),
     row("GlobalLpPool", &[1, 2, 22], Types::Float, "", global_lp),
-
 ];
 
 /// The operand, its spatial extents and the windows over them.
@@ -93,7 +92,13 @@ fn max(c: &mut Call<'_, '_>) -> Results {
 
 /// The flat index, in the whole operand, of the largest element of each window: the window's elements are gathered, with the
 /// least value of the type for those outside, and the first largest of them is looked up.
-fn places(c: &mut Call<'_, '_>, x: &Value, extents: &[usize], at: &Windows, columns_first: bool) -> Result<Value, Fault> {
+fn places(
+    c: &mut Call<'_, '_>,
+    x: &Value,
+    extents: &[usize],
+    at: &Windows,
+    columns_first: bool,
+) -> Result<Value, Fault> {
     let shape = c.shape(x);
     let (planes, area) = (shape[0] * shape[1], extents.iter().product::<usize>());
     let counts: Vec<usize> = extents.iter().enumerate().map(|(a, n)| at.count(a, *n as u64) as usize).collect();
@@ -134,7 +139,8 @@ fn places(c: &mut Call<'_, '_>, x: &Value, extents: &[usize], at: &Windows, colu
     let flat = c.reshape(x, &[planes, area])?;
     let from = c.i64s(&from);
     let elements = c.gather(&flat, &from, 1)?;
-    let mask = Tensor::from_bytes(DType::Bool, vec![total], &inside).unwrap_or_else(|| Tensor::zeros(DType::Bool, vec![0]));
+    let mask =
+        Tensor::from_bytes(DType::Bool, vec![total], &inside).unwrap_or_else(|| Tensor::zeros(DType::Bool, vec![0]));
     let lowest = match dtype {
         d if d.is_float() => f64::NEG_INFINITY,
         DType::I8 => f64::from(i8::MIN),

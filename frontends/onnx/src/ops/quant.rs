@@ -24,6 +24,7 @@ fn range(dtype: DType) -> Result<(f64, f64), Fault> {
     Ok(match dtype {
         DType::U8 => (0.0, 255.0),
         DType::I8 => (-128.0, 127.0),
+        DType::U16 => (0.0, 65535.0),
         DType::I16 => (-32768.0, 32767.0),
         other => return unsupported(format!("quantisation to {other}")),
     })
@@ -78,10 +79,13 @@ fn layout(c: &Call<'_, '_>) -> Result<(i64, usize), Fault> {
 fn named_type(c: &Call<'_, '_>, attribute: &str) -> Result<Option<DType>, Fault> {
     match c.int(attribute, 0)? {
         0 => Ok(None),
-        n => match i32::try_from(n).map_err(|_| format!("the element type {n} is not supported")).and_then(element_type) {
-            Ok(d) => Ok(Some(d)),
-            Err(text) => Err(Fault::Unsupported(text)),
-        },
+        n => {
+            match i32::try_from(n).map_err(|_| format!("the element type {n} is not supported")).and_then(element_type)
+            {
+                Ok(d) => Ok(Some(d)),
+                Err(text) => Err(Fault::Unsupported(text)),
+            }
+        }
     }
 }
 

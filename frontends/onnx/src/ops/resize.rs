@@ -138,14 +138,17 @@ impl Plan {
                 weights[k * a.input + place] += w;
             }
         }
-        let Some(w) = Tensor::from_vec(vec![a.output, a.input], weights) else { return invalid("weights of another size") };
+        let Some(w) = Tensor::from_vec(vec![a.output, a.input], weights) else {
+            return invalid("weights of another size");
+        };
         let dtype = c.dtype(x);
         let w = c.cast(&Value::known(w, ""), dtype)?;
         let rank = c.rank(x);
         let perm: Vec<usize> = (0..rank).filter(|k| *k != axis).chain([axis]).collect();
         let moved = c.transpose(x, &perm)?;
         let y = c.op(Op::Linear, &[moved, w])?;
-        let back: Vec<usize> = (0..rank).map(|k| if k == axis { rank - 1 } else { k - usize::from(k > axis) }).collect();
+        let back: Vec<usize> =
+            (0..rank).map(|k| if k == axis { rank - 1 } else { k - usize::from(k > axis) }).collect();
         c.transpose(&y, &back)
     }
 

@@ -37,18 +37,31 @@ fn size(n: i64, why: &str) -> Result<usize, Fault> {
 }
 
 /// A known matrix, in an element type.
-fn matrix(c: &mut Call<'_, '_>, shape: [usize; 2], dtype: DType, at: impl Fn(usize, usize) -> f64) -> Result<Value, Fault> {
+fn matrix(
+    c: &mut Call<'_, '_>,
+    shape: [usize; 2],
+    dtype: DType,
+    at: impl Fn(usize, usize) -> f64,
+) -> Result<Value, Fault> {
     if shape[0].checked_mul(shape[1]).is_none_or(|n| n > MOST) {
         return unsupported(format!("a transform with {} by {} factors", shape[0], shape[1]));
     }
-    let data: Vec<f64> = (0..shape[0]).flat_map(|i| (0..shape[1]).map(move |j| (i, j))).map(|(i, j)| at(i, j)).collect();
+    let data: Vec<f64> =
+        (0..shape[0]).flat_map(|i| (0..shape[1]).map(move |j| (i, j))).map(|(i, j)| at(i, j)).collect();
     let Some(t) = Tensor::from_vec(shape.to_vec(), data) else { return invalid("a matrix of another size") };
     let v = Value::known(t, "");
     c.cast(&v, dtype)
 }
 
 /// `e^(sign 2 pi i j k / n)`: cosines, sines.
-fn factors(c: &mut Call<'_, '_>, outputs: usize, inputs: usize, n: usize, sign: f64, dtype: DType) -> Result<[Value; 2], Fault> {
+fn factors(
+    c: &mut Call<'_, '_>,
+    outputs: usize,
+    inputs: usize,
+    n: usize,
+    sign: f64,
+    dtype: DType,
+) -> Result<[Value; 2], Fault> {
     let angle = move |k: usize, j: usize| 2.0 * PI * ((k * j % n.max(1)) as f64) / n.max(1) as f64;
     let cosines = matrix(c, [outputs, inputs], dtype, |k, j| angle(k, j).cos())?;
     let sines = matrix(c, [outputs, inputs], dtype, |k, j| sign * angle(k, j).sin())?;
@@ -148,7 +161,17 @@ fn dft(c: &mut Call<'_, '_>) -> Results {
         a = c.div(&a, &by)?;
         b = b.map(|b| c.div(&b, &by)).transpose()?;
     }
-    let back: Vec<usize> = (0..rank - 1).map(|k| if k == axis { last } else if k < axis { k } else { k - 1 }).collect();
+    let back: Vec<usize> = (0..rank - 1)
+        .map(|k| {
+            if k == axis {
+                last
+            } else if k < axis {
+                k
+            } else {
+                k - 1
+            }
+        })
+        .collect();
     let a = c.transpose(&a, &back)?;
     let y = match b {
         Some(b) => {
@@ -224,7 +247,9 @@ fn window(c: &mut Call<'_, '_>, coefficients: &[f64]) -> Results {
     let value = |k: usize| {
         let angle = 2.0 * PI * k as f64 / period;
         let terms = coefficients.iter().enumerate();
-        terms.map(|(m, a)| if m % 2 == 0 { a * (m as f64 * angle).cos() } else { -a * (m as f64 * angle).cos() }).sum::<f64>()
+        terms
+            .map(|(m, a)| if m % 2 == 0 { a * (m as f64 * angle).cos() } else { -a * (m as f64 * angle).cos() })
+            .sum::<f64>()
     };
     let row = matrix(c, [1, n], DType::F64, |_, k| value(k))?;
     let row = c.reshape(&row, &[n])?;

@@ -92,7 +92,8 @@ fn center_crop_pad(c: &mut Call<'_, '_>) -> Results {
 /// Blocks back to an image: what the blocks have for each place is summed, kernel position after kernel position.
 fn col2im(c: &mut Call<'_, '_>) -> Results {
     let (x, image, block) = (c.operand(0)?, c.operand(1)?, c.operand(2)?);
-    let (image, block) = (c.known_ints(&image, "the shape of the image")?, c.known_ints(&block, "the shape of a block")?);
+    let (image, block) =
+        (c.known_ints(&image, "the shape of the image")?, c.known_ints(&block, "the shape of a block")?);
     let n = image.len();
     let whole = |list: &[i64]| -> Option<Vec<u64>> {
         list.iter().map(|n| u64::try_from(*n).ok().filter(|n| (1..1 << 24).contains(n))).collect()
@@ -165,7 +166,9 @@ fn affine_grid(c: &mut Call<'_, '_>) -> Results {
     let corners = c.flag("align_corners", false)?;
     let size = c.known_ints(&v, "the size")?;
     let size: Option<Vec<usize>> = size.iter().map(|n| usize::try_from(*n).ok().filter(|n| *n < 1 << 20)).collect();
-    let Some(size) = size.filter(|s| (4..=5).contains(&s.len())) else { return invalid("the size has no 4 or 5 extents") };
+    let Some(size) = size.filter(|s| (4..=5).contains(&s.len())) else {
+        return invalid("the size has no 4 or 5 extents");
+    };
     let axes = &size[2..];
     let (n, points) = (axes.len(), axes.iter().product::<usize>());
     if c.shape(&theta) != [size[0], n, n + 1] {
@@ -423,11 +426,12 @@ fn roi_align(c: &mut Call<'_, '_>) -> Results {
     let (x, rois, batch) = (c.operand(0)?, c.operand(1)?, c.operand(2)?);
     let shape = c.shape(&x);
     let &[_, channels, h, w] = &shape[..] else { return invalid(format!("its operand has the shape {shape:?}")) };
-    let half = c.opset >= 16 && match c.text("coordinate_transformation_mode", "half_pixel")?.as_str() {
-        "half_pixel" => true,
-        "output_half_pixel" => false,
-        other => return invalid(format!("`coordinate_transformation_mode` is {other:?}")),
-    };
+    let half = c.opset >= 16
+        && match c.text("coordinate_transformation_mode", "half_pixel")?.as_str() {
+            "half_pixel" => true,
+            "output_half_pixel" => false,
+            other => return invalid(format!("`coordinate_transformation_mode` is {other:?}")),
+        };
     let largest = match c.text("mode", "avg")?.as_str() {
         "avg" => false,
         "max" => true,
@@ -482,7 +486,8 @@ impl RoiAlign {
         bins: usize,
         samples: usize,
     ) -> Result<Value, Fault> {
-        let (scale, offset) = (c.scalar(self.dtype, self.scale), c.scalar(self.dtype, if self.half { 0.5 } else { 0.0 }));
+        let (scale, offset) =
+            (c.scalar(self.dtype, self.scale), c.scalar(self.dtype, if self.half { 0.5 } else { 0.0 }));
         let first = c.mul(edges.0, &scale)?;
         let first = c.sub(&first, &offset)?;
         let end = c.mul(edges.1, &scale)?;
@@ -494,7 +499,9 @@ impl RoiAlign {
         }
         let part = |k: usize| (k as f64 / samples as f64 + 0.5 / samples as f64) / bins as f64;
         let parts: Vec<f64> = (0..bins * samples).map(part).collect();
-        let Some(t) = Tensor::from_vec(vec![1, bins * samples], parts) else { return invalid("samples of another number") };
+        let Some(t) = Tensor::from_vec(vec![1, bins * samples], parts) else {
+            return invalid("samples of another number");
+        };
         let parts = c.cast(&Value::known(t, ""), self.dtype)?;
         let n = c.shape(&side)[0];
         let (side, first) = (c.reshape(&side, &[n, 1])?, c.reshape(&first, &[n, 1])?);
@@ -595,7 +602,12 @@ fn deform_conv(c: &mut Call<'_, '_>) -> Results {
     let moved = usize::try_from(c.int("offset_group", 1)?).unwrap_or(0);
     let so = c.shape(&offset);
     let taps_count = kh * kw;
-    if groups == 0 || moved == 0 || cin != per_group * groups || !cin.is_multiple_of(moved) || !cout.is_multiple_of(groups) {
+    if groups == 0
+        || moved == 0
+        || cin != per_group * groups
+        || !cin.is_multiple_of(moved)
+        || !cout.is_multiple_of(groups)
+    {
         return invalid(format!("{groups} groups and {moved} groups of offsets do not fit {sx:?} and {sw:?}"));
     }
     let &[_, _, oh, ow] = &so[..] else { return invalid(format!("offsets of shape {so:?}")) };
@@ -603,7 +615,9 @@ fn deform_conv(c: &mut Call<'_, '_>) -> Results {
         let padded = size as u64 + pads[a] + pads[a + 2];
         padded.checked_sub((k as u64 - 1) * dilation[a] + 1).map(|room| (room / stride[a] + 1) as usize)
     };
-    if so != [n, moved * taps_count * 2, oh, ow] || (out(h, 0, kh.max(1)), out(width, 1, kw.max(1))) != (Some(oh), Some(ow)) {
+    if so != [n, moved * taps_count * 2, oh, ow]
+        || (out(h, 0, kh.max(1)), out(width, 1, kw.max(1))) != (Some(oh), Some(ow))
+    {
         return invalid(format!("offsets of shape {so:?} do not fit {sx:?} and {sw:?}"));
     }
     let dtype = c.dtype(&x);

@@ -14,11 +14,15 @@ fn padding_by_name_keeps_as_many_windows_as_strides() {
     // Sums over windows of 3 of 0..5 with stride 2: 3 windows need 2 * 2 + 3 - 5 = 2 of padding, one on each side.
     let x = counting(&[1, 1, 5]);
     let w = f32s(&[1, 1, 3], &[1.0, 1.0, 1.0]);
-    let same = |which: &str| run("Conv", vec![("x", x.clone()), ("w", w.clone())], vec![text("auto_pad", which), ints("strides", &[2])]);
+    let same = |which: &str| {
+        run("Conv", vec![("x", x.clone()), ("w", w.clone())], vec![text("auto_pad", which), ints("strides", &[2])])
+    };
     assert_eq!(same("SAME_UPPER"), f32s(&[1, 1, 3], &[1.0, 6.0, 7.0]));
     // With 4 elements one of padding is left, in front or behind.
     let x = counting(&[1, 1, 4]);
-    let same = |which: &str| run("Conv", vec![("x", x.clone()), ("w", w.clone())], vec![text("auto_pad", which), ints("strides", &[2])]);
+    let same = |which: &str| {
+        run("Conv", vec![("x", x.clone()), ("w", w.clone())], vec![text("auto_pad", which), ints("strides", &[2])])
+    };
     assert_eq!(same("SAME_UPPER"), f32s(&[1, 1, 2], &[3.0, 5.0]));
     assert_eq!(same("SAME_LOWER"), f32s(&[1, 1, 2], &[1.0, 6.0]));
 }
@@ -74,7 +78,12 @@ fn places_of_the_largest_are_flat_indices() {
     // Two planes of 3 by 3; windows of 2 by 2: the largest is always the last element.
     let x = counting(&[1, 2, 3, 3]);
     let places = |order: i64| {
-        let nodes = vec![node("MaxPool", &["x"], &["y", "at"], vec![ints("kernel_shape", &[2, 2]), int("storage_order", order)])];
+        let nodes = vec![node(
+            "MaxPool",
+            &["x"],
+            &["y", "at"],
+            vec![ints("kernel_shape", &[2, 2]), int("storage_order", order)],
+        )];
         Model::of(vec![("x", x.clone())], nodes, &["y", "at"]).run()
     };
     let row_major = places(0);
@@ -90,10 +99,7 @@ fn mistakes_name_the_node_and_the_numbers() {
         let nodes = vec![node("Conv", &["x", "w"], &["y"], attributes)];
         Model::of(vec![("x", counting(&[1, 1, 4])), ("w", counting(&[1, 1, 2]))], nodes, &["y"]).refusal()
     };
-    assert_eq!(
-        wrong(vec![ints("strides", &[0])]),
-        "node of `y` (Conv): `strides` contains 0, expected 1 or more"
-    );
+    assert_eq!(wrong(vec![ints("strides", &[0])]), "node of `y` (Conv): `strides` contains 0, expected 1 or more");
     assert!(wrong(vec![ints("pads", &[1])]).contains("`pads` has 1 numbers for 2 spatial axes"));
     assert!(wrong(vec![text("auto_pad", "SAME")]).contains("`auto_pad` is \"SAME\""));
     assert!(wrong(vec![int("flip", 1)]).contains("the attribute `flip` is not supported"));

@@ -4,7 +4,13 @@ use crate::support::*;
 use nc_ir::Tensor;
 use nc_onnx::proto::AttributeProto;
 
-fn run(op: &str, opset: i64, inputs: Vec<(&'static str, Tensor)>, known: &[&'static str], attributes: Vec<AttributeProto>) -> Vec<Tensor> {
+fn run(
+    op: &str,
+    opset: i64,
+    inputs: Vec<(&'static str, Tensor)>,
+    known: &[&'static str],
+    attributes: Vec<AttributeProto>,
+) -> Vec<Tensor> {
     let names: Vec<&str> = inputs.iter().map(|(n, _)| *n).map(|n| n.trim_start_matches('_')).collect();
     let nodes = vec![node(op, &names, &["y"], attributes)];
     let inputs = inputs.into_iter().filter(|(n, _)| !n.is_empty()).collect();
@@ -82,7 +88,8 @@ fn boxes_that_overlap_are_left_out() {
 
 #[test]
 fn determinants() {
-    let x = f32s(&[2, 3, 3], &[2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    let x =
+        f32s(&[2, 3, 3], &[2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     // A diagonal, and a permutation of two rows.
     assert_eq!(run("Det", 22, vec![("x", x)], &[], vec![])[0], f32s(&[2], &[24.0, -1.0]));
 }

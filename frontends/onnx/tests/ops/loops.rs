@@ -54,12 +54,7 @@ fn doubling(shows: bool) -> Vec<nc_onnx::proto::NodeProto> {
 }
 
 fn inputs(trips: i64, begin: bool) -> Vec<(&'static str, Tensor)> {
-    vec![
-        ("m", i64s(&[], &[trips])),
-        ("go_in", truth(begin)),
-        ("v0", f32s(&[], &[1.0])),
-        ("limit", f32s(&[], &[10.0])),
-    ]
+    vec![("m", i64s(&[], &[trips])), ("go_in", truth(begin)), ("v0", f32s(&[], &[1.0])), ("limit", f32s(&[], &[10.0]))]
 }
 
 #[test]
@@ -104,7 +99,8 @@ fn a_counted_loop_with_stacked_results_is_a_scan() {
 #[test]
 fn a_value_that_grows_is_written_out() {
     // v = concat(v, v): 1, 2, 4, 8 elements.
-    let nodes = vec![node("Concat", &["v", "v"], &["w"], vec![int("axis", 0)]), node("Identity", &["c"], &["go"], vec![])];
+    let nodes =
+        vec![node("Concat", &["v", "v"], &["w"], vec![int("axis", 0)]), node("Identity", &["c"], &["go"], vec![])];
     let attribute = vec![graph("body", body(&["i", "c", "v"], nodes, &["go", "w"]))];
     let nodes = vec![node("Loop", &["m", "", "v0"], &["last"], attribute)];
     let inputs = vec![("m", i64s(&[], &[3])), ("v0", f32s(&[1], &[0.5]))];

@@ -13,7 +13,12 @@ fn identity(per: usize) -> AttributeProto {
     a
 }
 
-fn run(op: &str, inputs: Vec<(&'static str, Tensor)>, attributes: Vec<AttributeProto>, results: &[&'static str]) -> Vec<Tensor> {
+fn run(
+    op: &str,
+    inputs: Vec<(&'static str, Tensor)>,
+    attributes: Vec<AttributeProto>,
+    results: &[&'static str],
+) -> Vec<Tensor> {
     let names: Vec<&str> = ["x", "w", "r", "b", "n", "h", "c", "p"]
         .iter()
         .map(|n| if inputs.iter().any(|(m, _)| m == n) { *n } else { "" })

@@ -3,8 +3,8 @@
 use nc_ir::interp::Interpreter;
 use nc_ir::{DType, Tensor};
 use nc_onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_type, tensor_shape_proto, type_proto,
+    AttributeProto, Dimension, Extent, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, attribute_type, type_proto,
 };
 use nc_onnx::{NoLoader, Options, Stop, import};
 use std::collections::BTreeMap;
@@ -53,15 +53,10 @@ fn number(dtype: DType) -> i32 {
 
 fn info(name: &str, ty: Option<(DType, Vec<usize>)>) -> ValueInfoProto {
     let ty = ty.map(|(dtype, shape)| TypeProto {
-        value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+        value: Some(type_proto::Value::Tensor(type_proto::Tensor {
             elem_type: Some(number(dtype)),
             shape: Some(TensorShapeProto {
-                dim: shape
-                    .iter()
-                    .map(|n| tensor_shape_proto::Dimension {
-                        value: Some(tensor_shape_proto::Extent::DimValue(*n as i64)),
-                    })
-                    .collect(),
+                dim: shape.iter().map(|n| Dimension { value: Some(Extent::Value(*n as i64)) }).collect(),
             }),
         })),
     });
@@ -98,10 +93,7 @@ impl Model {
         let input = self.inputs.iter().map(|(n, t)| info(n, Some((t.dtype(), t.shape().to_vec())))).collect();
         let model = ModelProto {
             ir_version: Some(10),
-            opset_import: vec![OperatorSetIdProto {
-                domain: Some(self.domain.to_owned()),
-                version: Some(self.opset),
-            }],
+            opset_import: vec![OperatorSetIdProto { domain: Some(self.domain.to_owned()), version: Some(self.opset) }],
             graph: Some(GraphProto {
                 node: self.nodes.clone(),
                 name: Some("g".to_owned()),
