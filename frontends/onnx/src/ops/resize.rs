@@ -70,14 +70,13 @@ impl Plan {
             }
             Positions::TorchHalfPixel if a.output <= 1 => 0.0,
             Positions::TorchHalfPixel => (x + 0.5) / a.scale - 0.5,
-            Positions::AlignCorners if a.output <= 1 => 0.0,
-            Positions::AlignCorners => x * (n - 1.0) / (a.output as f64 - 1.0),
+            // The length before it is rounded down to a number of elements.
+            Positions::AlignCorners if length == 1.0 => 0.0,
+            Positions::AlignCorners => x * (n - 1.0) / (length - 1.0),
             Positions::Asymmetric => x / a.scale,
             Positions::HalfPixelForNearest => (x + 0.5) / a.scale,
-            Positions::CropAndResize if a.output <= 1 => 0.5 * (a.roi.0 + a.roi.1) * (n - 1.0),
-            Positions::CropAndResize => {
-                a.roi.0 * (n - 1.0) + x * (a.roi.1 - a.roi.0) * (n - 1.0) / (a.output as f64 - 1.0)
-            }
+            Positions::CropAndResize if length == 1.0 => 0.5 * (a.roi.0 + a.roi.1) * (n - 1.0),
+            Positions::CropAndResize => a.roi.0 * (n - 1.0) + x * (a.roi.1 - a.roi.0) * (n - 1.0) / (length - 1.0),
         }
     }
 
