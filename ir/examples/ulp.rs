@@ -59,6 +59,10 @@ const FUNCTIONS: &[Function] = &[
     function("erf", math::erf, |x| erf(x), Mirror::Odd),
     function("sin", math::sin, f64::sin, Mirror::Odd),
     function("cos", math::cos, f64::cos, Mirror::Even),
+    function("tan", math::tan, f64::tan, Mirror::Odd),
+    function("asin", math::asin, f64::asin, Mirror::Odd),
+    function("acos", math::acos, f64::acos, Mirror::Neither),
+    function("atan", math::atan, f64::atan, Mirror::Odd),
     function("sqrt", math::sqrt, f64::sqrt, Mirror::Neither),
 ];
 

@@ -74,8 +74,11 @@ impl CostFunction<Term> for Operations {
         let own = match term {
             Term::Leaf(_) => 0.0,
             Term::Apply(op, _) => match op {
-                Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Random { .. } => 30.0,
-                Op::Sin | Op::Cos | Op::Pow => 100.0,
+                Op::Exp | Op::Expm1 | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Random { .. } => {
+                    30.0
+                }
+                Op::Asin | Op::Acos | Op::Atan => 30.0,
+                Op::Sin | Op::Cos | Op::Tan | Op::Pow => 100.0,
                 Op::Div | Op::Sqrt | Op::Rem => 4.0,
                 Op::Min | Op::Max => 3.0,
                 // `gt` and `lt` cost the same; a bit of difference makes one of them the common form.

@@ -245,8 +245,12 @@ ops! {
     Elementwise Sqrt = sqrt(one x) -> one;
     /// Exponential.
     Elementwise Exp = exp(one x) -> one;
+    /// `exp(x) - 1`, accurate near 0.
+    Elementwise Expm1 = expm1(one x) -> one;
     /// Natural logarithm.
     Elementwise Log = log(one x) -> one;
+    /// `log(1 + x)`, accurate near 0.
+    Elementwise Log1p = log1p(one x) -> one;
     /// Hyperbolic tangent.
     Elementwise Tanh = tanh(one x) -> one;
     /// Logistic function 1 / (1 + exp(-x)).
@@ -257,6 +261,14 @@ ops! {
     Elementwise Sin = sin(one x) -> one;
     /// Cosine, radians.
     Elementwise Cos = cos(one x) -> one;
+    /// Tangent, radians.
+    Elementwise Tan = tan(one x) -> one;
+    /// Inverse sine; NaN beyond 1.
+    Elementwise Asin = asin(one x) -> one;
+    /// Inverse cosine; NaN beyond 1.
+    Elementwise Acos = acos(one x) -> one;
+    /// Inverse tangent.
+    Elementwise Atan = atan(one x) -> one;
     /// Largest integer not above.
     Elementwise Floor = floor(one x) -> one;
     /// Smallest integer not below.

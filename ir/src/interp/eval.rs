@@ -171,6 +171,12 @@ impl Context<'_> {
             | Op::Erf
             | Op::Sin
             | Op::Cos
+            | Op::Expm1
+            | Op::Log1p
+            | Op::Tan
+            | Op::Asin
+            | Op::Acos
+            | Op::Atan
             | Op::Floor
             | Op::Ceil
             | Op::Round

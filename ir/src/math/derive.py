@@ -87,9 +87,14 @@ erf_s = near(
 sin_q = near(lambda z: (m.sin(m.sqrt(z)) / m.sqrt(z) - 1) / z, [(-1) ** (k + 1) / m.factorial(2 * k + 3) for k in range(12)])
 cos_q = near(lambda z: (m.cos(m.sqrt(z)) - 1 + z / 2) / z**2, [(-1) ** k / m.factorial(2 * k + 4) for k in range(12)])
 
+tan_q = near(lambda z: (m.tan(m.sqrt(z)) / m.sqrt(z) - 1) / z, series(m.tan, 0, 39)[3::2])
+atan_q = near(lambda z: (m.atan(m.sqrt(z)) / m.sqrt(z) - 1) / z, [mpf((-1) ** (k + 1)) / (2 * k + 3) for k in range(20)])
+asin_q = near(lambda z: (m.asin(m.sqrt(z)) / m.sqrt(z) - 1) / z, series(m.asin, 0, 39)[3::2])
+
 LN2H = m.log(2) / 2 * mpf("1.005")
 Z_LOG = (3 - 2 * m.sqrt(2)) ** 2 * mpf("1.0001")
 Z_TRIG = (m.pi / 4 * mpf("1.0001")) ** 2
+Z_ATAN = (m.sqrt(2) - 1) ** 2 * mpf("1.0001")
 
 # name, doc, function, weight, interval for f32, degree for f32, interval for f64, degree for f64
 POLYS = [
@@ -101,6 +106,9 @@ POLYS = [
     ("ERF_FAR", "`-ln(erfc(1 + u))` in u, to `u = 3` (f32), `u = 5` (f64)", lambda u: -m.log(m.erfc(1 + u)), lambda u: m.erfc(1 + u) / m.erf(1 + u), (0, 3), 6, (0, 5), 18),
     ("SIN", "`(sin(r)/r - 1) / r^2` in r^2, for `|r| <= pi/4`", sin_q, lambda z: z, (0, Z_TRIG), 2, (0, Z_TRIG), 5),
     ("COS", "`(cos(r) - 1 + r^2/2) / r^4` in r^2, for `|r| <= pi/4`", cos_q, lambda z: z * z, (0, Z_TRIG), 2, (0, Z_TRIG), 5),
+    ("TAN", "`(tan(r)/r - 1) / r^2` in r^2, for `|r| <= pi/4`", tan_q, lambda z: z / (1 + z * tan_q(z)), (0, Z_TRIG), 6, (0, Z_TRIG), 14),
+    ("ATAN", "`(atan(t)/t - 1) / t^2` in t^2, for `|t| <= tan(pi/8)`", atan_q, lambda z: z / (1 + z * atan_q(z)), (0, Z_ATAN), 4, (0, Z_ATAN), 10),
+    ("ASIN", "`(asin(s)/s - 1) / s^2` in s^2, for `|s| <= 1/2`", asin_q, lambda z: z / (1 + z * asin_q(z)), (0, mpf("0.25")), 4, (0, mpf("0.25")), 12),
 ]
 
 SPLITS = [
@@ -174,6 +182,10 @@ def reference():
         "sigmoid": (lambda x: 1 / (1 + m.exp(-x)), span(-745, 40, 250) + span(-4, 4, 200) + spread(-60, 4, 60)),
         "erf": (m.erf, span(-6, 6, 300) + span(-1, 1, 200) + spread(-60, 2, 60)),
         "sin": (m.sin, span(-10, 10, 200) + spread(-30, 1023, 300) + [float(k * m.pi / 2) for k in range(1, 60)] + [6381956970095103.0 * 2.0**797]),
+        "tan": (m.tan, span(-10, 10, 200) + spread(-30, 1023, 200) + [float(k * m.pi / 4) for k in range(1, 60)] + [6381956970095103.0 * 2.0**797]),
+        "asin": (m.asin, span(-1, 1, 250) + spread(-60, -1, 60) + [1 - 2.0**-k for k in range(1, 53)]),
+        "acos": (m.acos, span(-1, 1, 250) + spread(-60, -1, 60) + [s * (1 - 2.0**-k) for k in range(1, 53) for s in (1, -1)]),
+        "atan": (m.atan, span(-4, 4, 250) + spread(-60, 60, 150) + spread(-3, 3, 60)),
         "cos": (m.cos, span(-10, 10, 200) + spread(-30, 1023, 300) + [float(k * m.pi / 2) for k in range(1, 60)] + [6381956970095103.0 * 2.0**797]),
     }
 
@@ -189,7 +201,7 @@ def reference():
         xs = xs + ([abs(x) for x in tiny] if name == "log" else tiny)
         for x in xs:
             # Working precision enough for the largest argument of a sine and the smallest difference of an expm1.
-            with mp.workprec(2400 if name in ("sin", "cos") else 2200 if abs(x) < 1e-30 else 400):
+            with mp.workprec(2400 if name in ("sin", "cos", "tan") else 2200 if abs(x) < 1e-30 else 400):
                 emit(name, [x], f(mpf(x)))
     for _ in range(700):
         x = (1 + rng.random()) * 2.0 ** rng.uniform(-1000, 1000) if rng.random() < 0.4 else rng.uniform(0.01, 4)

@@ -19,6 +19,7 @@
 //! Each function panics if its arguments are not of one float type (of the type in its name, for conversions), which the
 //! verifiers of the graph and of the kernels rule out.
 
+mod arc;
 mod build;
 mod coefs;
 mod convert;
@@ -32,13 +33,14 @@ mod trig;
 #[cfg(test)]
 mod tests;
 
+pub use arc::{acos, asin, atan};
 pub use convert::{decode_bf16, decode_f16, encode_bf16, encode_f16, round_bf16, round_f16};
 pub use erf::{erf, gelu};
 pub use exp::{exp, expm1, sigmoid, tanh};
 pub use log::{log, log1p, softplus};
 pub use pow::pow;
 pub use tape::{Block, LANES, Step, Tape};
-pub use trig::{cos, cos_turns, sin, sin_turns};
+pub use trig::{cos, cos_turns, sin, sin_turns, tan};
 
 use crate::kernel::{Emit, ScalarOp};
 

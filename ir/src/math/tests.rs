@@ -14,8 +14,9 @@ macro_rules! unary {
     ($($f:ident),*) => { [$((stringify!($f), $f::<Tape>, $f::<Evaluate>)),*] };
 }
 
-const UNARY: [Unary; 15] = unary![
-    exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, gelu, sin, cos, sin_turns, cos_turns, round_f16, round_bf16
+const UNARY: [Unary; 19] = unary![
+    exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, gelu, sin, cos, tan, asin, acos, atan, sin_turns, cos_turns,
+    round_f16, round_bf16
 ];
 
 fn eval(name: &str) -> fn(&mut Evaluate, Scalar) -> Scalar {
@@ -109,6 +110,10 @@ fn reference(name: &str) -> fn(f64) -> f64 {
         "erf" => |x| f64_of(erf::<Evaluate>, x),
         "sin" => f64::sin,
         "cos" => f64::cos,
+        "tan" => f64::tan,
+        "asin" => f64::asin,
+        "acos" => f64::acos,
+        "atan" => f64::atan,
         other => panic!("{other}"),
     }
 }
@@ -118,7 +123,10 @@ fn reference(name: &str) -> fn(f64) -> f64 {
 fn binary32_is_within_two_ulp() {
     let sample = sample();
     let mut report = String::new();
-    for name in ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "sin", "cos"] {
+    for name in [
+        "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "sin", "cos", "tan", "asin", "acos",
+        "atan",
+    ] {
         let (f, reference) = (UNARY.iter().find(|f| f.0 == name).expect("listed").1, reference(name));
         let mut tape = Tape::new();
         let x = tape.input(ScalarType::F32);
@@ -150,6 +158,10 @@ fn binary32_is_within_two_ulp() {
         erf: 0.9
         sin: 1.0
         cos: 1.1
+        tan: 1.1
+        asin: 1.6
+        acos: 1.0
+        atan: 1.6
     "#]]
     .assert_eq(&report);
 }
@@ -208,8 +220,12 @@ fn binary64_is_within_two_ulp() {
         sigmoid: 1.3
         erf: 0.7
         sin: 0.7
-        cos: 0.8
-        pow: 0.8
+        tan: 0.8
+        asin: 1.3
+        acos: 0.9
+        atan: 0.8
+        cos: 0.9
+        pow: 0.9
     "#]]
     .assert_eq(&report);
 }
@@ -279,7 +295,7 @@ fn pow_of_special_values() {
 /// The values at infinities, zeros, NaN and the ends of the domains, in both types.
 #[test]
 fn special_values() {
-    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    let (inf, nan, pi) = (f64::INFINITY, f64::NAN, std::f64::consts::PI);
     let table: &[(&str, &[(f64, f64)])] = &[
         ("exp", &[(inf, inf), (-inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e30, inf), (-1e30, 0.0)]),
         ("expm1", &[(inf, inf), (-inf, -1.0), (0.0, 0.0), (-0.0, -0.0), (1e30, inf), (-1e30, -1.0)]),
@@ -292,6 +308,10 @@ fn special_values() {
         ("gelu", &[(inf, inf), (0.0, 0.0), (-0.0, -0.0), (1e30, 1e30), (-1e30, -0.0)]),
         ("sin", &[(inf, nan), (-inf, nan), (0.0, 0.0), (-0.0, -0.0)]),
         ("cos", &[(inf, nan), (-inf, nan), (0.0, 1.0), (-0.0, 1.0)]),
+        ("tan", &[(inf, nan), (-inf, nan), (0.0, 0.0), (-0.0, -0.0)]),
+        ("asin", &[(inf, nan), (1.5, nan), (-1.5, nan), (0.0, 0.0), (-0.0, -0.0), (1.0, pi / 2.0), (-1.0, -pi / 2.0)]),
+        ("acos", &[(inf, nan), (1.5, nan), (-1.5, nan), (0.0, pi / 2.0), (-0.0, pi / 2.0), (1.0, 0.0), (-1.0, pi)]),
+        ("atan", &[(inf, pi / 2.0), (-inf, -pi / 2.0), (0.0, 0.0), (-0.0, -0.0)]),
         ("sin_turns", &[(0.0, 0.0), (0.25, 1.0), (0.75, -1.0), (-0.25, -1.0)]),
         ("cos_turns", &[(0.0, 1.0), (0.5, -1.0), (1.0, 1.0), (-3.5, -1.0)]),
     ];
@@ -412,6 +432,10 @@ fn operation_counts() {
         gelu: 47 f32, 70 f64
         sin: 99 f32, 127 f64
         cos: 98 f32, 126 f64
+        tan: 103 f32, 133 f64
+        asin: 26 f32, 34 f64
+        acos: 33 f32, 41 f64
+        atan: 27 f32, 33 f64
         sin_turns: 28 f32, 34 f64
         cos_turns: 28 f32, 34 f64
         round_f16: 21 f32, 0 f64

@@ -1,11 +1,11 @@
-//! Sine and cosine.
+//! Sine, cosine and tangent.
 //!
 //! The argument is multiplied by 2/pi in integers, with as many of its bits as matter (Payne and Hanek 1983): bits of
 //! 2/pi whose product with the argument is a multiple of 4 are skipped, and of the rest three words are kept. One
 //! sequence serves every finite argument from pi/4 up; below pi/4 the argument is its own remainder.
 
 use super::build::Build;
-use super::coefs::{COS, HALF_PI, SIN, TWO_OVER_PI};
+use super::coefs::{COS, HALF_PI, SIN, TAN, TWO_OVER_PI};
 use crate::kernel::Emit;
 
 impl<E: Emit> Build<'_, E> {
@@ -162,6 +162,39 @@ pub fn cos<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
     let [q, r, low] = b.quadrant(a);
     let q = b.iadd(q, one);
     let y = b.sin_quadrant([q, r, low], zero);
+    b.if_finite(a, y)
+}
+
+/// The tangent of an angle in radians, exact reduction for every finite argument.
+///
+/// With `t = tan(r + low)` as a sum of two floats it is `t`, or in odd quadrants `-1/t`, corrected by what the rounded
+/// reciprocal lacks.
+pub fn tan<E: Emit>(e: &mut E, x: E::Value) -> E::Value {
+    let b = &mut Build::new(e, x);
+    let (sign, a) = (b.sign_bit(x), b.abs(x));
+    let [q, r, low] = b.quadrant(a);
+    let z = b.mul(r, r);
+    let p = b.poly(&TAN, z);
+    let rz = b.mul(r, z);
+    let w = b.mul(rz, p);
+    let near = b.add(r, w);
+    // The derivative is 1 + tan^2.
+    let slope = b.mul(near, near);
+    let more = b.fma(slope, low, low);
+    let w = b.add(w, more);
+    let t = b.add(r, w);
+    let rest = b.sub(r, t);
+    let rest = b.add(rest, w);
+    let (zero, one, minus) = (b.int(0), b.int(1), b.num(-1.0));
+    let inverse = b.div(minus, t);
+    let unit = b.num(1.0);
+    let lacks = b.fma(inverse, t, unit);
+    let lacks = b.fma(inverse, rest, lacks);
+    let inverse = b.fma(inverse, lacks, inverse);
+    let odd = b.and(q, one);
+    let odd = b.ine(odd, zero);
+    let y = b.select(odd, inverse, t);
+    let y = b.flip(y, sign);
     b.if_finite(a, y)
 }
 

@@ -179,7 +179,7 @@ fn sealed_lies_are_refused() {
     refuses(&resealed(b), "E0642", "head of entry 3");
 
     assert_eq!(load(&with_entry(b"v", 9, &[2], &[1, 2])).unwrap().entries.len(), 1);
-    refuses(&with_entry(b"v", 11, &[2], &[1, 2]), "E0645", "type number 11");
+    refuses(&with_entry(b"v", 14, &[2], &[1, 2]), "E0645", "type number 14");
     refuses(&with_entry(b"v", 9, &[3], &[1, 2]), "E0645", "2 bytes");
     refuses(&with_entry(b"v", 9, &[u64::MAX, u64::MAX], &[1, 2]), "E0645", "2 bytes");
     refuses(&with_entry(b"v", 9, &[0, u64::MAX, u64::MAX], &[]), "E0645", "0 bytes");

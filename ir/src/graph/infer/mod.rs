@@ -116,9 +116,10 @@ impl<'a> Cx<'a> {
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Rem | Op::Min | Op::Max => self.same(Kind::Number),
             Op::Pow | Op::Fma => self.same(Kind::Float),
             Op::Neg | Op::Abs => self.same(Kind::Number),
-            Op::Sqrt | Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Sin | Op::Cos => {
+            Op::Sqrt | Op::Exp | Op::Expm1 | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Erf => {
                 self.same(Kind::Float)
             }
+            Op::Sin | Op::Cos | Op::Tan | Op::Asin | Op::Acos | Op::Atan => self.same(Kind::Float),
             Op::Floor | Op::Ceil | Op::Round | Op::Trunc => self.same(Kind::Float),
             Op::Eq | Op::Ne => self.compare(Kind::Any),
             Op::Lt | Op::Le | Op::Gt | Op::Ge => self.compare(Kind::Number),
