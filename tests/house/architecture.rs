@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("nc-ir", &[]),
     ("nc-nd", &["nc-ir"]),
+    ("nc-nir", &["nc-ir"]),
     ("nc-onnx", &["nc-ir"]),
     ("nc-compiler", &["nc-ir"]),
     ("nc-cranelift", &["nc-ir"]),
     ("nc-runtime", &["nc-ir"]),
-    ("nc", &["nc-ir", "nc-nd", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
-    ("nc-tests", &["nc-ir", "nc-nd", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
+    ("nc", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
+    ("nc-tests", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
 ];
 
 #[test]

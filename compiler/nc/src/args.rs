@@ -63,7 +63,7 @@ pub enum Command {
 /// Which model, and with which parameters.
 #[derive(Args, Debug, Clone)]
 pub struct ModelArgs {
-    /// The model, a .nd or .onnx file
+    /// The model: a .nd, .onnx, .nir or .graph file
     pub model: PathBuf,
     /// Give a parameter of the net a value; may be repeated
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
@@ -80,6 +80,15 @@ pub struct ModelArgs {
     /// The arrays the model will run on: they decide the extents that a model leaves open. Set by the command.
     #[arg(skip)]
     pub arrays: Option<PathBuf>,
+    /// The tick of a .nir model in seconds, for example 1e-4
+    #[arg(long, value_name = "SECONDS")]
+    pub dt: Option<f64>,
+    /// How the equations of a .nir model become a step: a preset, then knobs; `euler` by default
+    #[arg(long, value_name = "PRESET[,knob=value..]")]
+    pub discretise: Option<String>,
+    /// Mend a .nir model that contradicts itself, and say how
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// Arguments of `nc check`.

@@ -17,7 +17,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "E0802",
         "not a model",
-        "Models are .nd files, or .graph files as `nc compile --emit graph` writes them. Arrays are given with --input.",
+        "Models are .nd files, .nir files, or .graph files as `nc compile --emit graph` writes them. Arrays are given with --input.",
     ),
     (
         "E0803",
@@ -32,6 +32,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
          there.",
     ),
     ("E0805", "there is no value to record", "A probe asked for on the command line names no value of the graph."),
+    (
+        "E0806",
+        "an option that this kind of model does not take",
+        "--dt, --discretise and --repair are for NIR models, which have no time step in their files. A .nd model says its \
+         clock and its solvers itself.",
+    ),
     (
         "E0810",
         "an input is missing",
@@ -85,6 +91,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "float64 is rounded",
         "A note: the input is stored in float64 and the model computes in a narrower type, so each number is rounded to \
          the nearest one of that type. Save the array as float32 to make the note go away.",
+    ),
+    (
+        "W0824",
+        "an array that is not used",
+        "The file given with --input has an array that the model does not take. For a NIR model it is left out, since data \
+         sets hold more than inputs; for a .nd model it is an error.",
     ),
     (
         "E0819",

@@ -4,6 +4,7 @@
 
 mod graph;
 mod nd;
+mod nir;
 mod onnx;
 
 use crate::args::ModelArgs;
@@ -22,6 +23,8 @@ pub type Times = Vec<(String, Duration)>;
 
 /// A model that was read and checked.
 pub struct Loaded {
+    /// What kind of file it came from.
+    pub kind: ModelKind,
     /// The graph.
     pub module: Module,
     /// Tells this model from any other that computes something else: its words (comments and spacing aside), the values
@@ -73,6 +76,8 @@ pub enum ModelKind {
     Graph,
     /// The exchange format of networks.
     Onnx,
+    /// Neurons in HDF5, without a time step.
+    Nir,
 }
 
 impl ModelKind {
@@ -81,6 +86,7 @@ impl ModelKind {
         (ModelKind::Nd, "nd", nd::lower),
         (ModelKind::Graph, "graph", graph::lower),
         (ModelKind::Onnx, "onnx", onnx::lower),
+        (ModelKind::Nir, "nir", nir::lower),
     ];
 
     /// The kind of a file by its name. A name without an extension is taken for a `.nd` file.
@@ -140,7 +146,7 @@ pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Out
         reporter.report(d);
     }
     match module {
-        Some(module) => Ok(Loaded { module, fingerprint, times, form }),
+        Some(module) => Ok(Loaded { kind: ModelKind::of(&args.model)?, module, fingerprint, times, form }),
         None => {
             reporter.summary();
             Err(Stop::Said)
@@ -154,6 +160,15 @@ pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Out
 /// E0802 for a file that is no model; E0800 and E0801 for one that cannot be read.
 pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Result<Lowered, Diagnostic> {
     let kind = ModelKind::of(&args.model)?;
+    if kind != ModelKind::Nir {
+        let given =
+            [("--dt", args.dt.is_some()), ("--discretise", args.discretise.is_some()), ("--repair", args.repair)];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+            let text = format!("{option} is for .nir models, and {} is none", args.model.display());
+            return Err(Diagnostic::error_nowhere("E0806", text)
+                .with_hint("a .nd model has its clock and its solvers in the text"));
+        }
+    }
     let frontend = ModelKind::TABLE.iter().find(|(k, ..)| *k == kind).map_or(nd::lower as Frontend, |(.., f)| *f);
     frontend(args, probes, sources)
 }

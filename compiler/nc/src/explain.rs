@@ -10,9 +10,10 @@ pub type Page = (&'static str, &'static str, &'static str);
 
 /// Every page, in the order of the codes.
 pub fn pages() -> Vec<Page> {
-    let rooms: [&[Page]; 8] = [
+    let rooms: [&[Page]; 9] = [
         nc_nd::codes::CODES,
         nc_nd::sema::codes::CODES,
+        nc_nir::codes::CODES,
         nc_onnx::codes::CODES,
         nc_ir::codes::CODES,
         nc_compiler::codes::CODES,

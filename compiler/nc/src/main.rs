@@ -117,6 +117,10 @@ fn main() -> ExitCode {
 /// A panic is a fault of nc: say so, leave nothing half-written, and end.
 fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
+        // What the reader of HDF5 makes of a damaged file is caught, and reported as the file's fault.
+        if nc_nir::is_reading() {
+            return;
+        }
         let _stopped = nc_runtime::atomic::remove_pending();
         let message = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map(ToString::to_string).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Input arrays: matched against the model's inputs, then read frame by frame.
 
-use crate::driver::Form;
+use crate::driver::{Form, ModelKind};
 use crate::render::Reporter;
 use nc_ir::diag::nearest;
 use nc_ir::{DType, Diagnostic, Tensor};
@@ -38,6 +38,10 @@ pub struct Inputs {
 impl Inputs {
     /// Opens the arrays of a model's inputs.
     ///
+    /// Models of neural networks come with files that hold more than inputs, and with spikes stored as small integers: a
+    /// `.nir` model leaves other arrays out with a warning (without one if their name begins with `_`), and takes whole
+    /// numbers for real ones if they are exact.
+    ///
     /// # Errors
     /// E0810 without an array for an input, E0811 for an array that is no input, E0812 and E0813 for one of another type
     /// or shape, E0814 if they disagree on ticks or samples, and what is wrong with the file.
@@ -45,6 +49,7 @@ impl Inputs {
         path: Option<&Path>,
         ports: &[Port],
         form: &Form,
+        kind: ModelKind,
         max_memory: u64,
         reporter: &mut Reporter,
     ) -> Result<Inputs, Vec<Diagnostic>> {
@@ -68,7 +73,17 @@ impl Inputs {
         let bound: &[String] = if let Form::Once { bound } = form { bound } else { &[] };
         let taken = |name: &String| ports.iter().any(|p| p.name == *name) || bound.contains(name);
         for info in file.arrays().iter().filter(|i| !taken(&i.name)) {
-            errors.push(stray(&shown, info, ports, form));
+            let refused = stray(&shown, info, ports, form);
+            match kind {
+                ModelKind::Nir if info.name.starts_with('_') => {}
+                ModelKind::Nir => reporter.report(&Diagnostic {
+                    code: "W0824",
+                    severity: nc_ir::Severity::Warning,
+                    message: format!("{}; it is left out", refused.message),
+                    ..refused
+                }),
+                ModelKind::Nd | ModelKind::Graph | ModelKind::Onnx => errors.push(refused),
+            }
         }
         let mut found: Vec<(&Port, &ArrayInfo, Option<usize>)> = Vec::new();
         for port in ports {
@@ -77,7 +92,7 @@ impl Inputs {
                     Some((_, d)) => errors.push(d.clone()),
                     None => errors.push(missing(&shown, port, form, &file)),
                 },
-                Some(info) => match check(&shown, port, form, info) {
+                Some(info) => match check(&shown, port, form, info, kind == ModelKind::Nir) {
                     Ok(samples) => found.push((port, info, samples)),
                     Err(d) => errors.push(d),
                 },
@@ -166,9 +181,10 @@ fn missing(file: &str, port: &Port, form: &Form, found: &ArrayFile) -> Diagnosti
 }
 
 /// Checks one array and gives the length of its axis of samples.
-fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo) -> Result<Option<usize>, Diagnostic> {
+fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo, whole: bool) -> Result<Option<usize>, Diagnostic> {
     let takes = match port.dtype {
         DType::Bool => true,
+        d if d.is_float() && whole && !info.dtype.is_float() => true,
         d if d.is_float() => info.dtype.is_float() && (info.dtype.size() <= d.size() || info.dtype == DType::F64),
         _ => info.dtype.is_int(),
     };
@@ -282,7 +298,13 @@ fn convert(from: &Tensor, to: DType, out: &mut [u8]) -> Result<(), Fault> {
                 cell[0] = u8::from(x == 1.0);
             }
             DType::F64 => cell.copy_from_slice(&from.get_f64(k).to_le_bytes()),
-            DType::F32 => cell.copy_from_slice(&(from.get_f64(k) as f32).to_le_bytes()),
+            DType::F32 => {
+                let x = from.get_f64(k);
+                if !from.dtype().is_float() && f64::from(x as f32) != x {
+                    return Err(Fault::Range(k));
+                }
+                cell.copy_from_slice(&(x as f32).to_le_bytes());
+            }
             DType::F16 => cell.copy_from_slice(&half::f16::from_f64(from.get_f64(k)).to_le_bytes()),
             DType::BF16 => cell.copy_from_slice(&half::bf16::from_f64(from.get_f64(k)).to_le_bytes()),
             _ => {
@@ -332,6 +354,14 @@ mod tests {
         let edge = Tensor::from_vec(vec![2], vec![u32::MAX, 65_535]).unwrap();
         assert_eq!(converted(&edge, DType::U32), Ok(edge.bytes().to_vec()));
         assert_eq!(converted(&edge, DType::U16), Err(Fault::Range(0)));
+    }
+
+    #[test]
+    fn whole_numbers_are_exact_as_real_ones_or_refused() {
+        let t = Tensor::from_vec(vec![2], vec![3i64, (1 << 24) + 1]).unwrap();
+        assert_eq!(converted(&t, DType::F32), Err(Fault::Range(1)));
+        let t = Tensor::from_vec(vec![1], vec![7u8]).unwrap();
+        assert_eq!(converted(&t, DType::F32), Ok(7f32.to_le_bytes().to_vec()));
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     }
     let dt = module.dt.map(|dt| dt.0);
     let face = face_of(&module)?;
-    let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, args.model.max_memory, reporter)?;
+    let kind = loaded.kind;
+    let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
     let ticks = ticks(args, &module, &form, inputs.extent.ticks)?;
     let samples = inputs.extent.samples;
     let resumed = match &args.resume {
@@ -69,7 +70,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         }
         let begun = timed::Setup { ticks, repeat, preparation: begin.elapsed(), max_memory: args.model.max_memory };
         timed::run(&mut *ready.machine, &begun, &mut inputs, args.timings)?;
-        inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, args.model.max_memory, reporter)?;
+        inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
         ready.machine.reset();
         if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {
             return Ok(());

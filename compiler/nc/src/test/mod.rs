@@ -146,6 +146,9 @@ impl Runner<'_> {
             max_memory: self.args.max_memory,
             bind: None,
             arrays: None,
+            dt: spec.dt,
+            discretise: spec.discretise.clone(),
+            repair: spec.repair,
         };
         let mut sources = Sources::default();
         let (module, mut diagnostics) = match driver::lower(&args, &spec.probes, &mut sources) {

@@ -50,6 +50,12 @@ pub struct Spec {
     pub model: PathBuf,
     /// The net, if the file has several.
     pub net: Option<String>,
+    /// Seconds per tick, for `.nir` models.
+    pub dt: Option<f64>,
+    /// Discretisation, for `.nir` models.
+    pub discretise: Option<String>,
+    /// Mend the model.
+    pub repair: bool,
     /// Parameters of the net.
     pub dims: Vec<(String, i64)>,
     /// Targets by name; the default ones if empty.
@@ -220,6 +226,15 @@ impl Reader<'_> {
         match (key, name) {
             ("model", None) => spec.model = self.path(value, line)?,
             ("net", None) => spec.net = Some(value.to_owned()),
+            ("dt", None) => {
+                let dt = value.parse().ok().filter(|dt: &f64| dt.is_finite());
+                spec.dt = Some(dt.ok_or_else(|| self.wrong(line, format!("`{value}` is not a number of seconds")))?);
+            }
+            ("discretise", None) => spec.discretise = Some(value.to_owned()),
+            ("repair", None) => match value {
+                "true" | "false" => spec.repair = value == "true",
+                _ => return Err(self.wrong(line, "`repair` is true or false")),
+            },
             ("dim", Some(name)) => {
                 let n = value.parse().map_err(|_| self.wrong(line, format!("`{value}` is not a whole number")))?;
                 spec.dims.push((name, n));
@@ -243,8 +258,22 @@ impl Reader<'_> {
             ("output", Some(name)) => spec.outputs.push(Named { name, value: self.value(value, line)?, place }),
             ("expect", None) => spec.expect.push(self.expected(value, line)?),
             (other, _) => {
-                let known =
-                    ["model", "net", "dim", "targets", "threads", "steps", "rtol", "atol", "input", "output", "expect"];
+                let known = [
+                    "model",
+                    "net",
+                    "dt",
+                    "discretise",
+                    "repair",
+                    "dim",
+                    "targets",
+                    "threads",
+                    "steps",
+                    "rtol",
+                    "atol",
+                    "input",
+                    "output",
+                    "expect",
+                ];
                 let d = self.wrong(line, format!("`{other}` is not a key of a test"));
                 return Err(match nc_ir::diag::nearest(other, known) {
                     Some(n) => d.with_hint(format!("did you mean `{n}`?")),
