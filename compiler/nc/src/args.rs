@@ -38,6 +38,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Compile a model into files
     Compile(CompileArgs),
+    /// Convert a model into another kind of file, told by its extension
+    Convert(ConvertArgs),
     /// Run the tests that stand in, or beside, model files
     Test(TestArgs),
     /// List the targets of this build and what this machine can do
@@ -238,6 +240,16 @@ pub struct CompileArgs {
     /// Show how long each pass took
     #[arg(long)]
     pub time_passes: bool,
+}
+
+/// Arguments of `nc convert`.
+#[derive(Args, Debug)]
+pub struct ConvertArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The file to write: a .nir file from a .nir file, a .graph file from any model
+    pub output: PathBuf,
 }
 
 /// Arguments of `nc test`.

@@ -7,6 +7,8 @@ mod nd;
 mod nir;
 mod onnx;
 
+pub use nir::read as read_nir;
+
 use crate::args::ModelArgs;
 use crate::cache::Fingerprint;
 use crate::render::{Reporter, Sources};

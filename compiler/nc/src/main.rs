@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod codes;
 mod compile;
+mod convert;
 mod driver;
 mod explain;
 mod format;
@@ -153,6 +154,7 @@ fn work(cli: Cli) -> u8 {
         Command::Fmt(a) => format::format(&a, &mut reporter),
         Command::Run(a) => run::run(&a, &mut reporter),
         Command::Compile(a) => compile::compile(&a, &mut reporter),
+        Command::Convert(a) => convert::convert(&a, &mut reporter),
         Command::Test(a) => test::test(&a, &mut reporter),
         Command::Targets => print(&targets::describe()),
         Command::Explain { code } => explain::explain(code.as_deref()),
