@@ -4,4 +4,5 @@ mod commands;
 mod differential;
 mod elementwise;
 mod filetests;
+mod nir;
 mod reference;

@@ -24,7 +24,7 @@ pub fn convert(args: &ConvertArgs, reporter: &mut Reporter) -> Outcome {
             let loaded = driver::load(&args.model, &[], reporter)?;
             graph::text::print(&loaded.module).into_bytes()
         }
-        (_, ModelKind::Nd | ModelKind::Nir) => {
+        (_, ModelKind::Nd | ModelKind::Nir | ModelKind::Onnx) => {
             let name = |path: &Path| path.display().to_string();
             let text = format!("{} cannot be made from {}", name(&args.output), name(&args.model.model));
             return Err(Diagnostic::error_nowhere("E0946", text)

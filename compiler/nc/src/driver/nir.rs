@@ -37,7 +37,8 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     let name = args.model.file_stem().map_or_else(|| "model".to_owned(), |s| s.to_string_lossy().into_owned());
     let (module, diagnostics) = nc_nir::lower(&file, &name, &options)?;
     let times = vec![("read".to_owned(), read), ("check and lower".to_owned(), start.elapsed())];
-    Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics })
+    let fingerprint = words.finish();
+    Ok(Lowered { module: Some(module), fingerprint, times, diagnostics, ..Lowered::default() })
 }
 
 /// Reads a file of bounded size. The second value has taken in its bytes.

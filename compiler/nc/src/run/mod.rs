@@ -36,7 +36,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         // What cannot be written is better known before a long run than after.
         drop(AtomicFile::create(path)?);
     }
-    let kind = args.plot.as_deref().map(plot::kind_of).transpose()?;
+    let plotted = args.plot.as_deref().map(plot::kind_of).transpose()?;
     let model = ModelArgs { arrays: args.input.clone(), ..args.model.clone() };
     let loaded = driver::load(&model, &args.probes, reporter)?;
     let form = loaded.form;
@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         }
     }
     let first = resumed.as_ref().map_or(0, |s| s.tick);
-    let collector = kind.map(|_| Collector::new(&face, first, ticks, samples.unwrap_or(1)));
+    let collector = plotted.map(|_| Collector::new(&face, first, ticks, samples.unwrap_or(1)));
     let mut outputs = Outputs::new(&face, &form, args.output.as_deref(), samples, args.compress, collector)?;
     let count = samples.unwrap_or(1);
     let progress = Progress::start(ticks.saturating_mul(count as u64), reporter.is_human());
@@ -101,7 +101,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         Checkpoint { model_hash: fingerprint, tick: state.tick, entries: state.entries.into_iter().collect() }
             .save(path)?;
     }
-    if let (Some(path), Some(kind), Some(collector)) = (&args.plot, kind, &outputs.plot) {
+    if let (Some(path), Some(kind), Some(collector)) = (&args.plot, plotted, &outputs.plot) {
         plot::draw(collector, kind, path, &ready.module.name, dt)?;
         for name in collector.left_out() {
             reporter.report(&note("E0819", format!("{name} is not in the plot: only so many panels fit one figure")));
