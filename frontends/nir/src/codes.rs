@@ -93,7 +93,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "E0946",
         "NIR cannot carry this",
-        "What is to be written has something for which NIR has no primitive. The message names it; --lossy leaves out what \
-         can be left out, and lists it.",
+        "What is to be written has something for which NIR has no primitive. The message names it: \
+         .nir files are made from .nir files, .graph files from every model.",
     ),
 ];
