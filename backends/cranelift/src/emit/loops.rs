@@ -278,8 +278,9 @@ impl Emitter<'_, '_> {
             groups /= 2;
         }
         let mut start = lo;
-        let some = trip.is_none_or(|t| t >= wide::LEAST) || self.mode.lanes == Lanes::WherePossible;
-        if some && self.fits_wide(body) {
+        // A loop that reads and writes more than it computes waits for memory, and gains nothing from a call.
+        let worth = trip.is_none_or(|t| t >= wide::LEAST) && plan.ops > plan.accesses;
+        if (worth || self.mode.lanes == Lanes::WherePossible) && self.fits_wide(body) {
             start = self.wide_loop(var, lo, hi, body)?;
         }
         for groups in [groups, 1] {

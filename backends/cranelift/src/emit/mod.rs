@@ -87,8 +87,8 @@ pub(crate) struct Emitter<'a, 'b> {
     define: Define<'a>,
 }
 
-/// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters and one more for
-/// each of the kernel's iterations.
+/// Emits the body of `kernel` into `b`, whose entry block is current and has [`KERNEL_PARAMS`] parameters and one more
+/// for each of the kernel's iterations.
 pub(crate) fn kernel(
     b: &mut FunctionBuilder<'_>,
     params: &[Value],

@@ -138,6 +138,10 @@ pub(super) struct Plan {
     pub weight: usize,
     /// Registers per group that inner loops carry.
     pub carried: usize,
+    /// Operations on what differs between iterations.
+    pub ops: usize,
+    /// Loads and stores of it.
+    pub accesses: usize,
 }
 
 struct Scan<'a> {
@@ -166,7 +170,7 @@ pub(super) fn plan(
     body: &Block,
 ) -> Option<Plan> {
     classes.clear();
-    let plan = Plan { worth: false, weight: 0, carried: 0 };
+    let plan = Plan { worth: false, weight: 0, carried: 0, ops: 0, accesses: 0 };
     let mut s = Scan {
         program,
         types,
@@ -286,6 +290,7 @@ impl Scan<'_> {
             (false, false) => self.cost(1.0, 4.0),
         }
         self.plan.weight += if one_by_one { 8 } else { 1 + usize::from(wide) };
+        self.plan.ops += 1;
         Some(Class::Varying)
     }
 
@@ -293,6 +298,7 @@ impl Scan<'_> {
         let wide = elem.size() == 8 || elem == DType::U32;
         let narrow = elem.size() < 4;
         let half = matches!(elem, DType::F16 | DType::BF16);
+        self.plan.accesses += usize::from(class != Class::Uniform);
         self.plan.weight += 1 + usize::from(wide) + usize::from(narrow) + 8 * usize::from(half);
         let half = if half { 8.0 } else { 0.0 };
         match class {
