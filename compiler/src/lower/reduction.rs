@@ -1,17 +1,22 @@
-//! Combining elements: `reduce`, `argmax` and `pool`.
+//! Combining elements: `reduce`, `argmax`, `argmin` and `pool`.
 //!
 //! Sums follow the contract: element k of the reduced elements, in row-major order, goes to lane k mod 16; the lanes are
 //! added pairwise, eight apart, then four, two and one.
 
+use super::contraction::tile::register;
+use super::data::{Fill, Frame, apart, divided, row_major};
 use super::homes::{Memory, float};
 use super::{Drive, Facts, Lowering, Source, unsupported};
 use nc_ir::Diagnostic;
-use nc_ir::graph::{Node, Op, PoolKind, ReduceKind};
+use nc_ir::graph::{Node, Op, PoolKind, ReduceKind, expand};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, Scalar, ScalarOp, ScalarType, Val};
+use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
 
 /// Partial sums of a reduction.
 const LANES: u64 = 16;
+/// Elements of a window that are written out one after the other.
+const UNROLL: u64 = 32;
 
 /// The reduced elements of one output: `count` of them, `stride` apart.
 #[derive(Clone, Copy)]
@@ -51,14 +56,14 @@ impl Lowering<'_> {
         });
         if kind == ReduceKind::Mean {
             let n = b.load(out, DType::F32, Index::default());
-            let n = divide(&mut b, n, self.facts.count(x), DType::F32);
+            let n = divide(&mut b, n, self.facts.count(x));
             b.store(out, Index::default(), n);
         }
         self.program.push(b.finish());
         Ok(())
     }
 
-    /// `reduce(x)` over axes that are adjacent.
+    /// `reduce(x)`.
     pub fn reduce(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let Op::Reduce { kind, axes, .. } = &node.op else {
             return Err(unsupported(&node.op));
@@ -67,30 +72,29 @@ impl Lowering<'_> {
             return self.count(node, *kind, source);
         }
         let (x, y) = (node.args[0], node.results[0]);
-        let extents = self.facts.extents(x);
+        if self.facts.count(y) == 0 {
+            return Ok(());
+        }
+        let mut extents = self.facts.extents(x);
         let mut axes = axes.clone();
         axes.sort_unstable();
-        let (first, last) = match (axes.first(), axes.last()) {
-            (Some(a), Some(b)) => (*a, *b),
+        let mut source = self.memory(x)?;
+        let adjacent = axes.windows(2).all(|p| p[0] + 1 == p[1]);
+        if !adjacent {
+            // The reduced axes go last.
+            let mut perm: Vec<usize> = (0..extents.len()).filter(|a| !axes.contains(a)).collect();
+            perm.extend(&axes);
+            source = self.permuted(x, source, &perm)?;
+            extents = perm.iter().map(|a| extents[*a]).collect();
+            axes = (extents.len() - axes.len()..extents.len()).collect();
+        }
+        let (first, end) = match (axes.first(), axes.last()) {
+            (Some(a), Some(b)) => (*a, *b + 1),
             _ => (0, 0),
         };
-        let adjacent = last + 1 - first == axes.len();
-        let elem = self.elem(x);
-        let nothing = matches!(kind, ReduceKind::Max | ReduceKind::Min) && extents.contains(&0);
-        if nothing
-            || !adjacent && !axes.is_empty()
-            || !matches!(elem, DType::F32 | DType::F64 | DType::I64 | DType::I32)
-        {
-            return Err(Diagnostic::error_nowhere(
-                "E0702",
-                format!("`reduce` of {} over axes {axes:?} has no kernels in this build", self.facts.ty(x)),
-            )
-            .with_hint("reduce adjacent axes of f32, f64, i32 or i64; or use `--target interp`"));
-        }
-        let end = if axes.is_empty() { 0 } else { last + 1 };
         let run = Run { count: extents[first..end].iter().product(), stride: extents[end..].iter().product() };
         let outer: u64 = extents[..first].iter().product();
-        let (source, out) = (self.memory(x)?, self.home(y)?);
+        let (elem, out) = (self.elem(x), self.home(y)?);
         let name = self.facts.graph().name_of(y);
         let outputs = outer * run.stride;
         let parallel = (outputs > 1).then_some(Parallel { len: outputs, align: 1 });
@@ -98,7 +102,7 @@ impl Lowering<'_> {
         let lanes = match kind {
             ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Prod => {
                 let n = LANES * u64::from(self.program.parts.max(1));
-                Some(self.program.add_buffer(format!("{name}.lanes"), elem, n, Role::Temp))
+                Some(self.program.add_buffer(format!("{name}.lanes"), register(elem), n, Role::Temp))
             }
             ReduceKind::Max | ReduceKind::Min => None,
         };
@@ -110,7 +114,7 @@ impl Lowering<'_> {
                 }
                 (kind, Some(lanes)) => {
                     let sum = lane_sum(b, source, &base, run, lanes, *kind == ReduceKind::Prod);
-                    if *kind == ReduceKind::Mean { divide(b, sum, run.count, elem) } else { sum }
+                    if *kind == ReduceKind::Mean { divide(b, sum, run.count) } else { sum }
                 }
             };
             b.store(out, Index::var(o), value);
@@ -118,7 +122,7 @@ impl Lowering<'_> {
         if parallel.is_some() {
             let (lo, hi) = (b.lo(), b.hi());
             b.for_loop(lo, hi, false, one);
-        } else if outputs == 1 {
+        } else {
             let zero = b.index(0);
             one(&mut b, zero);
         }
@@ -126,22 +130,24 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// `argmax(x)` along one axis: the first largest element; the first NaN wins.
-    pub fn argmax(&mut self, node: &Node) -> Result<(), Diagnostic> {
-        let Op::Argmax { axis, last: false, .. } = node.op else {
-            return Err(unsupported(&node.op));
+    /// `argmax(x)` and `argmin(x)` along one axis.
+    pub fn arg_extreme(&mut self, node: &Node) -> Result<(), Diagnostic> {
+        let (axis, last, better) = match node.op {
+            Op::Argmax { axis, last, .. } => (axis, last, Op::Gt),
+            Op::Argmin { axis, last, .. } => (axis, last, Op::Lt),
+            _ => return Err(unsupported(&node.op)),
         };
         let (x, y) = (node.args[0], node.results[0]);
+        let outputs = self.facts.count(y);
+        if outputs == 0 {
+            return Ok(());
+        }
         let extents = self.facts.extents(x);
         let elem = self.elem(x);
-        if !matches!(elem, DType::F32 | DType::F64) {
-            return Err(unsupported(&node.op));
-        }
         let run = Run { count: extents[axis], stride: extents[axis + 1..].iter().product() };
-        let outputs = extents[..axis].iter().product::<u64>() * run.stride;
         let (source, out) = (self.memory(x)?, self.home(y)?);
         let mut b = KernelBuilder::new(
-            format!("argmax {}", self.facts.graph().name_of(y)),
+            format!("{} {}", node.op.info().name, self.facts.graph().name_of(y)),
             Some(Parallel { len: outputs, align: 1 }),
             1,
         );
@@ -152,12 +158,13 @@ impl Lowering<'_> {
             let (from, to, zero) = (b.index(1), b.index(run.count as i64), b.index(0));
             let best = b.for_carried(from, to, &[first, zero], |b, i, best| {
                 let v = source.load(b, base.clone().plus(i, run.stride as i64));
-                let greater = b.op(ScalarOp::FGt, &[v, best[0]]);
-                let nan = b.op(ScalarOp::FUno, &[v, v]);
-                let better = b.op(ScalarOp::Or, &[greater, nan]);
-                let settled = b.op(ScalarOp::FUno, &[best[0], best[0]]);
-                let open = b.op(ScalarOp::Not, &[settled]);
-                let take = b.op(ScalarOp::And, &[better, open]);
+                // With `last`, what is as good as the best so far takes its place.
+                let take = if last {
+                    let worse = before(b, &better, elem, best[0], v);
+                    b.op(ScalarOp::Not, &[worse])
+                } else {
+                    before(b, &better, elem, v, best[0])
+                };
                 vec![b.op(ScalarOp::Select, &[take, v, best[0]]), b.op(ScalarOp::Select, &[take, i, best[1]])]
             });
             b.store(out, Index::var(o), best[1]);
@@ -166,77 +173,114 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// `pool(x)` over one or two spatial axes.
+    /// `pool(x)`: rows of windows, vectorised along the last axis. The input stands in a frame of values that change
+    /// nothing, +0 for sums and the least value for `max`.
     pub fn pool(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let Op::Pool { kind, size, stride, pad, dilation } = &node.op else {
             return Err(unsupported(&node.op));
         };
         let (x, y) = (node.args[0], node.results[0]);
-        let (ex, ey) = (self.facts.extents(x), self.facts.extents(y));
-        let elem = self.elem(x);
-        let spatial = ex.len().saturating_sub(1);
-        let plain = size.len() == spatial && dilation.iter().all(|d| *d == 1) && *kind != PoolKind::Mean;
-        let inside = pad.iter().zip(size.iter().chain(size)).all(|(p, s)| p < s) && !ex.contains(&0);
-        if !(1..=2).contains(&spatial) || !matches!(elem, DType::F32 | DType::F64) || !plain || !inside {
-            return Err(unsupported(&node.op));
+        if self.facts.count(y) == 0 {
+            return Ok(());
         }
-        let lift = |v: &[u64], first: u64| if spatial == 1 { vec![first, v[0]] } else { v.to_vec() };
-        let (size, stride, before) = (lift(size, 1), lift(stride, 1), lift(&pad[..spatial], 0));
-        let (input, output) = (lift(&ex[1..], 1), lift(&ey[1..], 1));
-        let (source, out) = (self.memory(x)?, self.home(y)?);
-        let mut b = KernelBuilder::new(
-            format!("pool {}", self.facts.graph().name_of(y)),
-            Some(Parallel { len: ex[0], align: 1 }),
-            1,
-        );
-        let (lo, hi) = (b.lo(), b.hi());
-        // The part of a window that lies inside the input: positions max(0, before - o*stride) .. min(size, ..).
-        let window = |b: &mut KernelBuilder, o: Val, d: usize| -> (Val, Val, Val) {
-            let step = b.index(stride[d] as i64);
-            let margin = b.index(before[d] as i64);
-            let scaled = b.op(ScalarOp::IMul, &[o, step]);
-            let origin = b.op(ScalarOp::ISub, &[scaled, margin]);
-            let zero = b.index(0);
-            let missing = b.op(ScalarOp::ISub, &[zero, origin]);
-            let outside = b.op(ScalarOp::IGt, &[missing, zero]);
-            let from = b.op(ScalarOp::Select, &[outside, missing, zero]);
-            let extent = b.index(input[d] as i64);
-            let left = b.op(ScalarOp::ISub, &[extent, origin]);
-            let whole = b.index(size[d] as i64);
-            let short = b.op(ScalarOp::ILt, &[left, whole]);
-            (origin, from, b.op(ScalarOp::Select, &[short, left, whole]))
+        let (ex, ey) = (self.facts.extents(x), self.facts.extents(y));
+        let (n, elem) = (size.len(), self.elem(x));
+        let (lead, space) = ex.split_at(ex.len() - n);
+        let (planes, positions) = (lead.iter().product::<u64>(), &ey[ex.len() - n..]);
+        let (mut source, out) = (self.memory(x)?, self.home(y)?);
+        let name = self.facts.graph().name_of(y);
+        let mut framed = space.to_vec();
+        let nothing = if *kind == PoolKind::Max { expand::least(elem) } else { expand::number(elem, 0) };
+        if pad.iter().any(|p| *p > 0) {
+            let none = vec![0; n];
+            let frame = Frame { planes, extents: space, low: &pad[..n], high: &pad[n..], interior: &none };
+            let margins =
+                self.program.add_buffer(format!("{name}.padded"), elem, frame.elements(&node.op)?, Role::Temp);
+            self.framed(format!("pad {name}"), &frame, source, Fill::Known(nothing), margins);
+            source = Memory::whole(margins, elem);
+            for a in 0..n {
+                framed[a] += pad[a] + pad[n + a];
+            }
+        }
+        let counts = match kind {
+            PoolKind::Mean => self.counts_inside(&name, node)?,
+            PoolKind::Sum | PoolKind::Avg | PoolKind::Max => Vec::new(),
         };
-        b.for_loop(lo, hi, false, |b, c| {
-            b.for_count(output[0], false, |b, oy| {
-                let (y0, ya, yb) = window(b, oy, 0);
-                b.for_count(output[1], false, |b, ox| {
-                    let (x0, xa, xb) = window(b, ox, 1);
-                    let init = float(b, elem, if *kind == PoolKind::Max { f64::NEG_INFINITY } else { 0.0 });
-                    let acc = b.for_carried(ya, yb, &[init], |b, ky, acc| {
-                        b.for_carried(xa, xb, acc, |b, kx, acc| {
-                            let at = Index::var(kx)
-                                .plus(x0, 1)
-                                .plus(ky, input[1] as i64)
-                                .plus(y0, input[1] as i64)
-                                .plus(c, (input[0] * input[1]) as i64);
-                            let v = source.load(b, at);
-                            vec![match kind {
-                                PoolKind::Max => larger(b, acc[0], v, true),
-                                PoolKind::Sum | PoolKind::Avg | PoolKind::Mean => b.op(ScalarOp::FAdd, &[acc[0], v]),
-                            }]
-                        })
-                    });
-                    let value = match kind {
-                        PoolKind::Avg => divide(b, acc[0], size[0] * size[1], elem),
-                        PoolKind::Max | PoolKind::Sum | PoolKind::Mean => acc[0],
-                    };
-                    let at = Index::var(ox).plus(oy, output[1] as i64).plus(c, (output[0] * output[1]) as i64);
-                    b.store(out, at, value);
-                });
+        let (steps, sizes) = (row_major(&framed), row_major(size));
+        let taps: u64 = size.iter().product();
+        let place = |tap: u64| -> u64 { (0..n).map(|a| tap / sizes[a] % size[a] * dilation[a] * steps[a]).sum() };
+        let columns = positions[n - 1];
+        let rows: u64 = positions[..n - 1].iter().product();
+        let mut b = KernelBuilder::new(format!("pool {name}"), Some(Parallel { len: planes * rows, align: 1 }), 1);
+        let (lo, hi) = (b.lo(), b.hi());
+        b.for_loop(lo, hi, false, |b, item| {
+            let (plane, row) = divided(b, item, rows);
+            let outer = apart(b, row, &positions[..n - 1]);
+            let mut from = Index::default().plus(plane, framed.iter().product::<u64>() as i64);
+            for (a, p) in outer.iter().enumerate() {
+                from = from.plus(*p, (stride[a] * steps[a]) as i64);
+            }
+            let along = outer.iter().zip(&counts).map(|(p, c)| b.load(*c, register(elem), Index::var(*p)));
+            let along: Vec<Val> = along.collect();
+            b.for_count(columns, true, |b, column| {
+                let from = from.clone().plus(column, stride[n - 1] as i64);
+                let take = |b: &mut KernelBuilder, at: Index, acc: Val| {
+                    let v = source.load(b, at);
+                    match kind {
+                        PoolKind::Max => larger(b, elem, acc, v, true),
+                        PoolKind::Sum | PoolKind::Avg | PoolKind::Mean => add(b, acc, v),
+                    }
+                };
+                let init = b.constant(nothing);
+                let acc = if taps <= UNROLL {
+                    (0..taps).fold(init, |acc, tap| take(b, from.clone().offset(place(tap) as i64), acc))
+                } else {
+                    over(b, size, &steps, dilation, from, init, &take)
+                };
+                let value = match kind {
+                    PoolKind::Max | PoolKind::Sum => acc,
+                    PoolKind::Avg => divide(b, acc, taps),
+                    PoolKind::Mean => {
+                        let last = b.load(counts[n - 1], register(elem), Index::var(column));
+                        let n = along.iter().fold(last, |n, c| b.op(ScalarOp::FMul, &[n, *c]));
+                        b.op(ScalarOp::FDiv, &[acc, n])
+                    }
+                };
+                b.store(out, Index::var(column).plus(item, columns as i64), value);
             });
         });
         self.program.push(b.finish());
         Ok(())
+    }
+
+    /// For each spatial axis of a pool and each position along it, how many elements of the window lie inside the input.
+    fn counts_inside(&mut self, name: &str, node: &Node) -> Result<Vec<BufId>, Diagnostic> {
+        let Op::Pool { size, stride, pad, dilation, .. } = &node.op else {
+            return Err(unsupported(&node.op));
+        };
+        let (ex, ey) = (self.facts.extents(node.args[0]), self.facts.extents(node.results[0]));
+        let first = ex.len() - size.len();
+        let elem = register(self.elem(node.results[0]));
+        let mut out = Vec::new();
+        for a in 0..size.len() {
+            let (n, positions) = (ex[first + a], ey[first + a]);
+            let inside = |p: u64| {
+                let taps = (0..size[a]).filter(|k| {
+                    let at = (p * stride[a] + k * dilation[a]).checked_sub(pad[a]);
+                    at.is_some_and(|at| at < n)
+                });
+                taps.count() as f64
+            };
+            let shape = vec![positions as usize];
+            let counts = (0..positions).map(inside);
+            let t = match elem {
+                DType::F64 => Tensor::from_vec(shape, counts.collect::<Vec<f64>>()),
+                _ => Tensor::from_vec(shape, counts.map(|n| n as f32).collect::<Vec<f32>>()),
+            };
+            let t = t.ok_or_else(|| self.bug("a table of counts has another length"))?;
+            out.push(self.program.add_buffer(format!("{name}.counts{a}"), elem, positions, Role::Const(t)));
+        }
+        Ok(out)
     }
 }
 
@@ -251,28 +295,51 @@ fn element(b: &mut KernelBuilder, o: Val, run: Run) -> Index {
     Index::var(col).plus(row, (run.count * run.stride) as i64)
 }
 
+/// `a + b` in a register type.
+fn add(b: &mut KernelBuilder, x: Val, y: Val) -> Val {
+    match b.type_of(x) {
+        ScalarType::F32 | ScalarType::F64 => b.op(ScalarOp::FAdd, &[x, y]),
+        ScalarType::I32 | ScalarType::I64 | ScalarType::Bool => b.op(ScalarOp::IAdd, &[x, y]),
+    }
+}
+
+/// Loops over the elements of a window, row-major, carrying one value.
+fn over(
+    b: &mut KernelBuilder,
+    size: &[u64],
+    steps: &[u64],
+    dilation: &[u64],
+    from: Index,
+    acc: Val,
+    take: &dyn Fn(&mut KernelBuilder, Index, Val) -> Val,
+) -> Val {
+    match size.split_first() {
+        None => take(b, from, acc),
+        Some((n, rest)) => {
+            let (zero, end) = (b.index(0), b.index(*n as i64));
+            b.for_carried(zero, end, &[acc], |b, k, acc| {
+                let from = from.clone().plus(k, (dilation[0] * steps[0]) as i64);
+                vec![over(b, rest, &steps[1..], &dilation[1..], from, acc[0], take)]
+            })[0]
+        }
+    }
+}
+
 /// Sum (or product) over 16 interleaved lanes, then the tree.
 fn lane_sum(b: &mut KernelBuilder, source: Memory, base: &Index, run: Run, lanes: BufId, product: bool) -> Val {
-    let elem = source.elem;
-    let int = !elem.is_float();
-    let combine = match (int, product) {
-        (false, false) => ScalarOp::FAdd,
-        (false, true) => ScalarOp::FMul,
-        (true, false) => ScalarOp::IAdd,
-        (true, true) => ScalarOp::IMul,
-    };
-    let identity = |b: &mut KernelBuilder| match nc_ir::kernel::loaded_type(elem) {
-        ScalarType::F64 => b.constant(Scalar::F64(if product { 1.0 } else { 0.0 })),
-        ScalarType::I64 => b.index(i64::from(product)),
-        ScalarType::I32 => b.constant(Scalar::I32(i32::from(product))),
-        ScalarType::F32 | ScalarType::Bool => b.constant(Scalar::F32(if product { 1.0 } else { 0.0 })),
+    let elem = register(source.elem);
+    let combine = match (elem.is_float(), product) {
+        (true, false) => ScalarOp::FAdd,
+        (true, true) => ScalarOp::FMul,
+        (false, false) => ScalarOp::IAdd,
+        (false, true) => ScalarOp::IMul,
     };
     let part = b.part();
     let lane = |l: Index| l.plus(part, LANES as i64);
     let (rounds, rest) = (run.count / LANES, run.count % LANES);
     let step = (LANES * run.stride) as i64;
     b.for_count(LANES, true, |b, l| {
-        let init = identity(b);
+        let init = b.constant(expand::number(elem, i64::from(product)));
         let (from, to) = (b.index(0), b.index(rounds as i64));
         let acc = b.for_carried(from, to, &[init], |b, c, acc| {
             let v = source.load(b, base.clone().plus(c, step).plus(l, run.stride as i64));
@@ -296,45 +363,46 @@ fn lane_sum(b: &mut KernelBuilder, source: Memory, base: &Index, run: Run, lanes
     values[0]
 }
 
-fn divide(b: &mut KernelBuilder, sum: Val, count: u64, elem: DType) -> Val {
-    match nc_ir::kernel::loaded_type(elem) {
-        ScalarType::F32 | ScalarType::F64 | ScalarType::Bool => {
-            let n = float(b, elem, count as f64);
-            b.op(ScalarOp::FDiv, &[sum, n])
-        }
-        ScalarType::I64 => {
-            let n = b.index(count as i64);
-            b.op(ScalarOp::IDiv, &[sum, n])
-        }
-        ScalarType::I32 => {
-            let n = b.constant(Scalar::I32(count as i32));
-            b.op(ScalarOp::IDiv, &[sum, n])
-        }
-    }
+/// A float divided by a count.
+fn divide(b: &mut KernelBuilder, sum: Val, count: u64) -> Val {
+    let n = match b.type_of(sum) {
+        ScalarType::F64 => Scalar::F64(count as f64),
+        _ => Scalar::F32(count as f32),
+    };
+    let n = b.constant(n);
+    b.op(ScalarOp::FDiv, &[sum, n])
 }
 
 /// Largest (or smallest) element, in order.
 fn fold(b: &mut KernelBuilder, source: Memory, base: &Index, run: Run, max: bool) -> Val {
-    let first = source.load(b, base.clone());
-    let (from, to) = (b.index(1), b.index(run.count as i64));
-    b.for_carried(from, to, &[first], |b, i, acc| {
+    let elem = source.elem;
+    let start = b.constant(if max { expand::least(elem) } else { expand::greatest(elem) });
+    let (from, to) = (b.index(0), b.index(run.count as i64));
+    b.for_carried(from, to, &[start], |b, i, acc| {
         let v = source.load(b, base.clone().plus(i, run.stride as i64));
-        vec![larger(b, acc[0], v, max)]
+        vec![larger(b, elem, acc[0], v, max)]
     })[0]
 }
 
-/// `select(a > b or isnan(a), a, b)`, or with `<`: the graph's `max` and `min`.
-fn larger(b: &mut KernelBuilder, a: Val, v: Val, max: bool) -> Val {
-    match b.type_of(a) {
-        ScalarType::F32 | ScalarType::F64 => {
-            let c = b.op(if max { ScalarOp::FGt } else { ScalarOp::FLt }, &[a, v]);
-            let nan = b.op(ScalarOp::FUno, &[a, a]);
-            let keep = b.op(ScalarOp::Or, &[c, nan]);
-            b.op(ScalarOp::Select, &[keep, a, v])
-        }
-        ScalarType::I32 | ScalarType::I64 | ScalarType::Bool => {
-            let c = b.op(if max { ScalarOp::IGt } else { ScalarOp::ILt }, &[a, v]);
-            b.op(ScalarOp::Select, &[c, a, v])
-        }
+/// The graph's `max` and `min`; of truth values, whether either is true, or both are.
+fn larger(b: &mut KernelBuilder, elem: DType, a: Val, v: Val, max: bool) -> Val {
+    let op = match (elem, max) {
+        (DType::Bool, true) => Op::Or,
+        (DType::Bool, false) => Op::And,
+        (_, true) => Op::Max,
+        (_, false) => Op::Min,
+    };
+    expand::elementwise(b, &op, &[a, v], &[elem, elem], elem)
+}
+
+/// Whether `x` goes before `y` where one of them is looked for: it is better, or the only NaN.
+fn before(b: &mut KernelBuilder, better: &Op, elem: DType, x: Val, y: Val) -> Val {
+    let first = expand::elementwise(b, better, &[x, y], &[elem, elem], DType::Bool);
+    if !elem.is_float() {
+        return first;
     }
+    let (x_nan, y_nan) = (b.op(ScalarOp::FUno, &[x, x]), b.op(ScalarOp::FUno, &[y, y]));
+    let first = b.op(ScalarOp::Or, &[first, x_nan]);
+    let open = b.op(ScalarOp::Not, &[y_nan]);
+    b.op(ScalarOp::And, &[first, open])
 }
