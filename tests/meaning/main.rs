@@ -5,4 +5,5 @@ mod differential;
 mod elementwise;
 mod filetests;
 mod nir;
+mod products;
 mod reference;

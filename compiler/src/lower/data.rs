@@ -118,8 +118,12 @@ impl Frame<'_> {
 
     /// The first axis from which on nothing is padded.
     fn plain_from(&self) -> usize {
-        let padded = |a: &usize| self.low[*a] + self.high[*a] + self.interior[*a] > 0;
-        (0..self.extents.len()).rev().find(padded).map_or(0, |a| a + 1)
+        (0..self.extents.len()).rev().find(|a| self.pads(*a)).map_or(0, |a| a + 1)
+    }
+
+    /// True if axis `a` is padded.
+    fn pads(&self, a: usize) -> bool {
+        self.low[a] > 0 || self.high[a] > 0 || self.interior[a] > 0
     }
 }
 
@@ -185,7 +189,9 @@ impl Lowering<'_> {
             return Ok(());
         }
         let extents = self.facts.extents(x);
-        let plain = (0..extents.len()).take_while(|a| low[*a] + high[*a] + interior[*a] == 0).count();
+        let frame = Frame { planes: 1, extents: &extents, low, high, interior };
+        // The parts share what stands before the first padded axis.
+        let plain = (0..extents.len()).take_while(|a| !frame.pads(*a)).count();
         let frame = Frame {
             planes: extents[..plain].iter().product(),
             extents: &extents[plain..],

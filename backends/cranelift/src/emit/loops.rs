@@ -153,7 +153,8 @@ impl Emitter<'_, '_> {
         let (lo, hi) = (self.uniform_index(lo)?, self.uniform_index(hi)?);
         if vector && carried.is_empty() && self.groups == 0 {
             let mut classes = std::mem::take(&mut self.classes);
-            let plan = shape::plan(self.program, &self.types, &mut classes, &|v| self.known_int(v), var, body);
+            let trip = lo.known().zip(hi.known()).map(|(l, h)| h.saturating_sub(l).max(0) as u64);
+            let plan = shape::plan(self.program, &self.types, &mut classes, &|v| self.known_int(v), (var, trip), body);
             self.classes = classes;
             let wanted = |p: &Plan| match self.mode.lanes {
                 Lanes::WhereWorth => p.worth,
@@ -221,7 +222,9 @@ impl Emitter<'_, '_> {
         let mut start = lo;
         let trip = lo.known().zip(hi.known()).map(|(l, h)| h.saturating_sub(l));
         let unroll = if self.groups == 0 { UNROLL } else { UNROLL_LANES };
-        let copies = if may_copy(body) && trip.is_none_or(|t| t >= 2 * unroll) { unroll } else { 1 };
+        // In lanes, the copies of a tile of several chains would have more values alive than there are registers.
+        let tile = self.groups > 0 && carried.len() > 1;
+        let copies = if may_copy(body) && !tile && trip.is_none_or(|t| t >= 2 * unroll) { unroll } else { 1 };
         if copies > 1 {
             let end = self.whole(lo, hi, copies);
             if let Some(l) = self.begin_loop(start, end, copies, &strides, &values) {
@@ -314,7 +317,7 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    /// Emits a block in lanes: plain statements group by group, so that little is alive at once; stores of narrow
+    /// Emits a block in lanes: plain statements mostly group by group, so that little is alive at once; stores of narrow
     /// elements and pushes for all groups together, as late as the accesses to their buffer allow.
     pub(super) fn grouped(&mut self, block: &Block) -> Emitted<()> {
         let mut run: Vec<&Stmt> = Vec::new();
@@ -350,11 +353,17 @@ impl Emitter<'_, '_> {
     }
 
     fn flush(&mut self, run: &mut Vec<&Stmt>, later: &mut Vec<&Stmt>) -> Emitted<()> {
-        for u in 0..self.groups {
+        // Where several values are loaded that all groups share, as the inputs of a tile's rows, each is used by all of
+        // them before the next is loaded: else they would all be alive until the last group.
+        let shared = |s: &&&Stmt| matches!(s, Stmt::Load { dst, .. } if self.classes.get(*dst) == Some(Class::Uniform));
+        let (inner, outer) = if run.iter().filter(shared).count() > 1 { (self.groups, 1) } else { (1, self.groups) };
+        for first in 0..outer {
             for s in run.iter() {
-                match s {
-                    Stmt::Store { buf, index, value } => self.store(*buf, index, *value, u)?,
-                    s => self.simple(s, u)?,
+                for u in first..first + inner {
+                    match s {
+                        Stmt::Store { buf, index, value } => self.store(*buf, index, *value, u)?,
+                        s => self.simple(s, u)?,
+                    }
                 }
             }
         }

@@ -160,13 +160,13 @@ struct Scan<'a> {
 }
 
 /// Looks at a vector loop over `var`. `None` if its body cannot run in lanes; otherwise `classes` holds for its values.
-/// `known` gives the constants around it.
+/// `known` gives the constants around it; with the variable comes how often the loop runs, where that is known.
 pub(super) fn plan(
     program: &Program,
     types: &[ScalarType],
     classes: &mut Classes,
     known: &dyn Fn(Val) -> Option<i64>,
-    var: Val,
+    (var, trip): (Val, Option<u64>),
     body: &Block,
 ) -> Option<Plan> {
     classes.clear();
@@ -187,7 +187,7 @@ pub(super) fn plan(
     };
     s.set(var, Class::Linear(1))?;
     s.block(body, true)?;
-    s.disjoint()?;
+    s.disjoint(trip)?;
     let mut plan = s.plan;
     plan.worth = s.vector <= s.scalar;
     Some(plan)
@@ -421,15 +421,17 @@ impl Scan<'_> {
     }
 
     /// Holds if no two stores can reach the same element from different iterations, as far as this can be seen: stores
-    /// to one buffer have the same terms and offsets closer to each other than two iterations.
-    fn disjoint(&self) -> Option<()> {
+    /// to one buffer have the same terms, and offsets that no number of iterations of the loop lies between.
+    fn disjoint(&self, trip: Option<u64>) -> Option<()> {
         for (n, (buf, index, lane)) in self.stores.iter().enumerate() {
             for (other, i, l) in &self.stores[..n] {
                 if other != buf || i == index {
                     continue;
                 }
-                let apart = i.offset.wrapping_sub(index.offset).unsigned_abs();
-                if i.terms != index.terms || l != lane || apart >= lane.unsigned_abs() {
+                let (apart, lane_step) = (i.offset.wrapping_sub(index.offset).unsigned_abs(), lane.unsigned_abs());
+                let between = lane_step > 0 && !apart.is_multiple_of(lane_step);
+                let beyond = trip.is_some_and(|n| lane_step.checked_mul(n).is_some_and(|reach| apart >= reach));
+                if i.terms != index.terms || l != lane || !(between || beyond || apart < lane_step) {
                     return None;
                 }
             }

@@ -155,7 +155,7 @@ impl Lowering<'_> {
     /// The distance between the links of a chain, or a table where their inputs lie.
     fn links(&mut self, shape: &Shape, name: &str) -> Result<Links, Diagnostic> {
         let links: Vec<i64> = shape.links().into_iter().map(|k| k as i64).collect();
-        let step = links.get(1).map_or(0, |second| second - links[0]);
+        let step = links.get(1).map_or(1, |second| second - links[0]);
         if links.windows(2).all(|p| p[1] - p[0] == step) {
             return Ok(Links::Even(step));
         }
@@ -194,7 +194,7 @@ impl Lowering<'_> {
                 for (a, p) in apart(b, position, &shape.positions).into_iter().enumerate() {
                     from = from.plus(p, (shape.stride[a] * steps[a]) as i64);
                 }
-                (from, Index::var(position).plus(at.outer[0], (shape.outputs * count) as i64))
+                (from, row.plus(at.outer[0], (shape.outputs * count) as i64))
             },
             link: &|b, k| links.at(b, k),
             weight: &|b, at, j, k| b.load(weights, elem, panels.index(at, j, k).plus(group(at), panels.len() as i64)),
