@@ -4,10 +4,22 @@
 use super::differential::agree;
 use nc_ir::graph::testing::Case;
 use nc_ir::graph::{GraphBuilder, Module, OpError, PoolKind, Port, ReduceKind, ValueId};
-use nc_ir::{DType, Tensor, TensorType};
+use nc_ir::{DType, Tensor};
 
-const NUMBERS: [DType; 9] =
-    [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I16, DType::I8, DType::U8];
+const NUMBERS: [DType; 12] = [
+    DType::F32,
+    DType::F64,
+    DType::F16,
+    DType::BF16,
+    DType::I64,
+    DType::I32,
+    DType::I16,
+    DType::I8,
+    DType::U64,
+    DType::U32,
+    DType::U16,
+    DType::U8,
+];
 
 /// Values with zeros of both signs among them; integers large enough to wrap.
 fn tensor(dtype: DType, shape: &[u64], seed: u64) -> Tensor {
@@ -113,7 +125,7 @@ fn rows_of_every_type_are_multiplied() {
 fn convolutions_of_every_type_have_any_number_of_axes() {
     for dtype in NUMBERS {
         let mut m = Model::new();
-        let mut conv = |m: &mut Model, x: &[u64], w: &[u64], window: [u64; 4], groups: u64| {
+        let conv = |m: &mut Model, x: &[u64], w: &[u64], window: [u64; 4], groups: u64| {
             let n = w.len() - 2;
             let [stride, low, high, dilation] = window;
             let x = m.input(dtype, x);

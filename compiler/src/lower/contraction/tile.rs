@@ -58,18 +58,13 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// The tile for products of so many rows. Twelve registers hold chains, four lanes each; a chain's next link waits
-    /// four cycles for the last one, so that fewer than eight registers leave the processor idle.
+    /// The tile for products of so many rows. Eight registers of four lanes hold chains: a chain's next link waits four
+    /// cycles for the last one, in which two links are begun each; the other registers hold inputs and weights.
     pub fn of(rows: u64) -> Tile {
         match rows {
             0 | 1 => Tile { rows: 1, lanes: 32 },
             2 | 3 => Tile { rows, lanes: 16 },
-            _ => {
-                // A last tile of fewer rows takes as long as one of four.
-                let cost = |n: u64| (rows / n) * n + if rows.is_multiple_of(n) { 0 } else { (rows % n).max(4) };
-                let rows = [6, 5, 4].into_iter().min_by_key(|n| cost(*n)).unwrap_or(6);
-                Tile { rows, lanes: 8 }
-            }
+            _ => Tile { rows: 4, lanes: 8 },
         }
     }
 }
