@@ -19,31 +19,36 @@ enum Column {
 }
 
 macro_rules! spare {
-    ($name:ident, $variant:ident, $t:ty, $zero:expr) => {
+    ($name:ident, $t:ty, $zero:expr) => {
         fn $name(&mut self) -> Box<[$t; LANES]> {
-            let k = self.free.iter().rposition(|c| matches!(c, Column::$variant(_)));
-            match k.map(|k| self.free.swap_remove(k)) {
-                Some(Column::$variant(b)) => b,
-                _ => Box::new([$zero; LANES]),
-            }
+            self.free.$name.pop().unwrap_or_else(|| Box::new([$zero; LANES]))
         }
     };
+}
+
+/// Memory of columns that are no longer needed.
+#[derive(Default)]
+struct Free {
+    f32s: Vec<Box<[f32; LANES]>>,
+    f64s: Vec<Box<[f64; LANES]>>,
+    i32s: Vec<Box<[i32; LANES]>>,
+    i64s: Vec<Box<[i64; LANES]>>,
+    bools: Vec<Box<[bool; LANES]>>,
 }
 
 /// Columns in the order they were computed; values are their numbers.
 #[derive(Default)]
 pub(super) struct Columns {
     columns: Vec<Column>,
-    /// Memory of columns that are no longer needed.
-    free: Vec<Column>,
+    free: Free,
 }
 
 impl Columns {
-    spare!(f32s, F32, f32, 0.0);
-    spare!(f64s, F64, f64, 0.0);
-    spare!(i32s, I32, i32, 0);
-    spare!(i64s, I64, i64, 0);
-    spare!(bools, Bool, bool, false);
+    spare!(f32s, f32, 0.0);
+    spare!(f64s, f64, 0.0);
+    spare!(i32s, i32, 0);
+    spare!(i64s, i64, 0);
+    spare!(bools, bool, false);
 
     fn push(&mut self, c: Column) -> u32 {
         self.columns.push(c);
@@ -52,7 +57,15 @@ impl Columns {
 
     /// Forgets all columns but keeps their memory.
     pub fn clear(&mut self) {
-        self.free.append(&mut self.columns);
+        for c in self.columns.drain(..) {
+            match c {
+                Column::F32(b) => self.free.f32s.push(b),
+                Column::F64(b) => self.free.f64s.push(b),
+                Column::I32(b) => self.free.i32s.push(b),
+                Column::I64(b) => self.free.i64s.push(b),
+                Column::Bool(b) => self.free.bools.push(b),
+            }
+        }
     }
 
     /// Elements `at..at + n` of a tensor; `n` is at most [`LANES`]. `None` beyond its end.

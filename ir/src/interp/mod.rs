@@ -7,6 +7,7 @@
 mod columns;
 mod data;
 pub(crate) mod eval;
+pub(crate) mod pointwise;
 pub(crate) mod register;
 mod synapse;
 mod tensor_ops;

@@ -3,8 +3,9 @@
 use super::gaps::Gaps;
 use super::{Connectivity, Delays, Rule, SynapseDelay, SynapseTable, SynapseWeight, Weights};
 use crate::diag::Diagnostic;
-use crate::graph::{Class, ConstId, Graph, Op, Pools};
+use crate::graph::{ConstId, Graph, Pools};
 use crate::interp::eval::Context;
+use crate::interp::pointwise::Pointwise;
 use crate::random;
 use crate::tensor::Tensor;
 use crate::types::{DType, Dim, TensorType};
@@ -13,8 +14,9 @@ use rustc_hash::FxHashSet;
 /// Candidates that a region is given at once.
 const PIECE: usize = 4096;
 
-/// Rows of fewer candidates than this are joined, where the region allows it.
-const SHORT: usize = PIECE / 4;
+/// Rows of fewer candidates are put together, where the region allows it; in longer ones, what does not depend on the
+/// source is computed once for all of them.
+const SHORT: usize = 256;
 
 /// Largest row of candidates for which values that do not depend on the source are kept.
 const SHARED: usize = 1 << 20;
@@ -182,8 +184,10 @@ impl Expansion<'_> {
     fn predicate(&self, g: &Graph) -> Result<Pairs, Diagnostic> {
         self.check_region(g, DType::Bool, "rule")?;
         let all: Vec<u32> = (self.c.post.start as u32..self.c.post.end as u32).collect();
-        if by_pairs(g) && all.len() < SHORT {
-            return self.predicate_by_pairs(g, &all);
+        if (1..SHORT).contains(&all.len())
+            && let Some(region) = Pointwise::of(g, self.pools.consts)
+        {
+            return self.short_rows(region, &all);
         }
         // What does not depend on the source is computed once, as long as it does not take much memory.
         let shared: Vec<_> = match all.len() <= SHARED {
@@ -193,7 +197,7 @@ impl Expansion<'_> {
         self.by_rows(0, |i, row| {
             for (k, piece) in all.chunks(PIECE).enumerate() {
                 let hits = match shared.get(k) {
-                    Some(values) => self.finish(g, Some(Tensor::scalar_i64(i as i64)), values.clone(), piece.len())?,
+                    Some(values) => self.finish(g, i, values.clone(), piece.len())?,
                     None => self.region(g, i, piece)?,
                 };
                 for (j, hit) in piece.iter().zip(hits.bytes()) {
@@ -207,20 +211,22 @@ impl Expansion<'_> {
         })
     }
 
-    /// As [`Expansion::predicate`], several rows at a time.
-    fn predicate_by_pairs(&self, g: &Graph, all: &[u32]) -> Result<Pairs, Diagnostic> {
-        let (first, end) = (self.c.pre.start, self.c.pre.end);
-        let at_once = (PIECE / all.len().max(1)).max(1) as u64;
-        let mut hits = Tensor::zeros(DType::Bool, vec![0]);
+    /// The pairs that satisfy a predicate, many rows of candidates at a time.
+    fn short_rows(&self, mut region: Pointwise<'_>, candidates: &[u32]) -> Result<Pairs, Diagnostic> {
+        let n = candidates.len();
+        let rows = PIECE / n;
+        let end = self.c.pre.end;
+        let mut hits: Option<Tensor> = None;
         self.by_rows(0, |i, row| {
-            let k = (i - first) % at_once;
+            let k = (i - self.c.pre.start) as usize % rows;
             if k == 0 {
-                let sources = i..(i + at_once).min(end);
-                let pairs = sources.flat_map(|i| all.iter().map(move |j| (i as i64, i64::from(*j))));
-                hits = self.pairwise(g, pairs)?;
+                let sources = i..end.min(i + rows as u64);
+                let pairs = sources.flat_map(|i| candidates.iter().map(move |j| (i as i64, i64::from(*j))));
+                let (is, js): (Vec<i64>, Vec<i64>) = pairs.unzip();
+                hits = Some(self.together(&mut region, is, js)?);
             }
-            let own = hits.bytes().iter().skip(k as usize * all.len());
-            for (j, hit) in all.iter().zip(own) {
+            let hits = hits.iter().flat_map(|t| t.bytes().iter().skip(k * n));
+            for (j, hit) in candidates.iter().zip(hits) {
                 if *hit != 0 {
                     self.room(row.len())?;
                     row.push(*j);
@@ -228,6 +234,16 @@ impl Expansion<'_> {
             }
             Ok(())
         })
+    }
+
+    /// A region's results for pairs of any rows.
+    fn together(&self, region: &mut Pointwise<'_>, is: Vec<i64>, js: Vec<i64>) -> Result<Tensor, Diagnostic> {
+        let n = is.len();
+        let vector = |v: Vec<i64>| Tensor::from_vec(vec![n], v);
+        match (vector(is), vector(js)) {
+            (Some(is), Some(js)) => region.run(&[&is, &js], n),
+            _ => Err(self.fail("E0516", "a region is given another number of sources than of targets")),
+        }
     }
 
     fn check_choice(&self, k: u64, n: u64, side: &str) -> Result<(), Diagnostic> {
@@ -458,13 +474,14 @@ impl Expansion<'_> {
         }
     }
 
-    /// Evaluates a region on all synapses, in order.
+    /// Evaluates a region on the synapses of every row, in order.
     fn each_row(&self, table: &SynapseTable, g: &Graph, mut take: impl FnMut(&Tensor)) -> Result<(), Diagnostic> {
-        if by_pairs(g) {
-            let row = |i: u64| table.post[table.row(i as usize)].iter().map(move |j| (i as i64, i64::from(*j)));
-            let mut pairs = self.c.pre.clone().flat_map(row).peekable();
-            while pairs.peek().is_some() {
-                take(&self.pairwise(g, pairs.by_ref().take(PIECE))?);
+        if let Some(mut region) = Pointwise::of(g, self.pools.consts) {
+            let mut sources = self.c.pre.clone().flat_map(|i| table.row(i as usize).map(move |_| i as i64));
+            for targets in table.post.chunks(PIECE) {
+                let is: Vec<i64> = sources.by_ref().take(targets.len()).collect();
+                let js = targets.iter().map(|j| i64::from(*j)).collect();
+                take(&self.together(&mut region, is, js)?);
             }
             return Ok(());
         }
@@ -483,16 +500,7 @@ impl Expansion<'_> {
 
     fn region(&self, g: &Graph, i: u64, js: &[u32]) -> Result<Tensor, Diagnostic> {
         let values = self.shared(g, js)?;
-        self.finish(g, Some(Tensor::scalar_i64(i as i64)), values, js.len())
-    }
-
-    /// The results of a region that [`by_pairs`] accepts, for (source, target) pairs.
-    fn pairwise(&self, g: &Graph, pairs: impl Iterator<Item = (i64, i64)>) -> Result<Tensor, Diagnostic> {
-        let (is, js): (Vec<i64>, Vec<i64>) = pairs.unzip();
-        let n = is.len();
-        let mut values = vec![None; g.values.len()];
-        self.set(g, 1, &mut values, Tensor::from_vec(vec![n], js))?;
-        self.finish(g, Tensor::from_vec(vec![n], is), values, n)
+        self.finish(g, i, values, js.len())
     }
 
     fn context(&self) -> Context<'_> {
@@ -508,16 +516,9 @@ impl Expansion<'_> {
         Ok(values)
     }
 
-    /// The result of a region for a source (or, by pairs, for a source per target), given the values that do not depend
-    /// on it.
-    fn finish(
-        &self,
-        g: &Graph,
-        i: Option<Tensor>,
-        mut values: Vec<Option<Tensor>>,
-        n: usize,
-    ) -> Result<Tensor, Diagnostic> {
-        self.set(g, 0, &mut values, i)?;
+    /// The result of a region for a source, given the values that do not depend on it.
+    fn finish(&self, g: &Graph, i: u64, mut values: Vec<Option<Tensor>>, n: usize) -> Result<Tensor, Diagnostic> {
+        self.set(g, 0, &mut values, Some(Tensor::scalar_i64(i as i64)))?;
         self.context().fill(g, &mut values, 0)?;
         let result = g.results.first().and_then(|r| values.get_mut(r.index())).and_then(Option::take);
         match result {
@@ -535,12 +536,6 @@ impl Expansion<'_> {
             _ => Err(self.fail("E0516", "a region does not take a source and a row of targets")),
         }
     }
-}
-
-/// True if a region computes each element from one source and one target alone, so that it may be given a source per
-/// target and the synapses of many rows at once.
-fn by_pairs(g: &Graph) -> bool {
-    g.nodes.iter().all(|node| node.op.info().class == Class::Elementwise || matches!(node.op, Op::Const { .. }))
 }
 
 /// Checks that a region takes (i: `i64`, j: `i64[n]`) and gives one `result[n]`, where n is a name.

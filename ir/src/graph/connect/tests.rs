@@ -155,6 +155,75 @@ fn rows_longer_than_a_piece_are_whole() {
     assert_eq!(t.post, (0..=10_000).step_by(2).collect::<Vec<u32>>());
 }
 
+/// Rows are evaluated many at a time or one by one; either way each pair has what its region gives for it alone.
+#[test]
+fn regions_give_a_pair_the_same_beside_any_others() {
+    use crate::graph::expand::inline;
+    use crate::kernel::{Evaluate, Scalar};
+    let k = consts(vec![Tensor::scalar_f32(0.4), Tensor::scalar_f32(9.5)]);
+    let chosen = rows(
+        |b, p| {
+            let (u, near) = (b.random(p[0], p[1], Distribution::Uniform, 1)?, b.constant(ConstId(1))?);
+            let (below, later) = (b.lt(u, near)?, b.lt(p[0], p[1])?);
+            b.xor(below, later)
+        },
+        &k,
+    );
+    let weight = rows(
+        |b, p| {
+            let n = b.random(p[0], p[1], Distribution::Normal, 2)?;
+            let u = b.random(p[0], p[1], Distribution::Uniform, 3)?;
+            let log = b.log(u)?;
+            let half = b.mul(n, log)?;
+            let half = b.cast(half, DType::F16)?;
+            let half = b.exp(half)?;
+            let half = b.cast(half, DType::F32)?;
+            let power = b.pow(u, half)?;
+            let byte = b.cast(p[1], DType::I8)?;
+            let byte = b.mul(byte, byte)?;
+            let byte = b.cast(byte, DType::F32)?;
+            let source = b.cast(p[0], DType::F32)?;
+            let (source, positive) = (b.sin(source)?, b.gt(n, log)?);
+            let other = b.fma(source, power, byte)?;
+            b.select(positive, power, other)
+        },
+        &k,
+    );
+    let delay = rows(
+        |b, p| {
+            let (u, top) = (b.random(p[0], p[1], Distribution::Uniform, 4)?, b.constant(ConstId(2))?);
+            let ticks = b.mul(u, top)?;
+            b.cast(ticks, DType::I64)
+        },
+        &k,
+    );
+    let alone = |g: &Graph, i: i64, j: i64| {
+        inline(&mut Evaluate, g, &k, Scalar::I64(0), &[Scalar::I64(i), Scalar::I64(j)]).expect("element-wise")[0]
+    };
+    // Several pieces of short rows, one candidate for each source, rows of several columns.
+    for (pre, post) in [(2..500, 3..40), (0..9000, 7..8), (1..4, 0..700), (0..3, 5..5)] {
+        let mut c = base(Rule::Predicate(chosen.clone()), 9000, 700);
+        (c.pre, c.post) = (pre.clone(), post.clone());
+        c.weight = SynapseWeight::Region(weight.clone());
+        c.delay = SynapseDelay::Region { body: delay.clone(), max: 9 };
+        let t = grow(&c, &k).expect("valid");
+        let mut at = 0;
+        for i in pre {
+            for j in post.clone() {
+                let (i, j) = (i as i64, j as i64);
+                if alone(&chosen, i, j) == Scalar::Bool(true) {
+                    assert!(t.row(i as usize).contains(&at) && i64::from(t.post[at]) == j, "synapse {at}: {i}, {j}");
+                    assert!(Scalar::F32(t.weight.at(at)).same(alone(&weight, i, j)), "the weight of {i}, {j}");
+                    assert_eq!(Scalar::I64(i64::from(t.delay.at(at))), alone(&delay, i, j), "the delay of {i}, {j}");
+                    at += 1;
+                }
+            }
+        }
+        assert_eq!(t.len(), at);
+        assert!(post.is_empty() || at > 300, "{at} synapses");
+    }
+}
+
 #[test]
 fn convolutions_share_their_kernel() {
     let kernel = Tensor::from_vec(vec![1, 1, 2, 2], vec![1.0f32, 2.0, 3.0, 4.0]).expect("count");
