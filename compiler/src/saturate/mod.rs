@@ -4,6 +4,7 @@
 //! pure scalar algebra only. The [`rules`] are exact; the cheapest form of each value is taken, by the number of scalar
 //! operations that it needs.
 
+mod extract;
 mod language;
 pub mod rules;
 
@@ -11,7 +12,8 @@ pub use language::Term;
 
 use crate::rebuild::Rebuild;
 use crate::{Errors, rebuild};
-use egg::{Analysis, CostFunction, DidMerge, EGraph, Extractor, Id, Language, Runner, SimpleScheduler};
+use egg::{Analysis, DidMerge, EGraph, Id, Runner, SimpleScheduler};
+use extract::Cheapest;
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Class, Module, Op, ValueId};
 use nc_ir::types::{DType, TensorType};
@@ -64,29 +66,20 @@ pub(crate) fn result_dtype(op: &Op, args: &[DType]) -> DType {
     }
 }
 
-/// Scalar operations per element, roughly.
-struct Operations;
-
-impl CostFunction<Term> for Operations {
-    type Cost = f64;
-
-    fn cost<C: FnMut(Id) -> f64>(&mut self, term: &Term, mut costs: C) -> f64 {
-        let own = match term {
-            Term::Leaf(_) => 0.0,
-            Term::Apply(op, _) => match op {
-                Op::Exp | Op::Expm1 | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Random { .. } => {
-                    30.0
-                }
-                Op::Asin | Op::Acos | Op::Atan => 30.0,
-                Op::Sin | Op::Cos | Op::Tan | Op::Pow => 100.0,
-                Op::Div | Op::Sqrt | Op::Rem => 4.0,
-                Op::Min | Op::Max => 3.0,
-                // `gt` and `lt` cost the same; a bit of difference makes one of them the common form.
-                Op::Gt | Op::Ge => 1.01,
-                _ => 1.0,
-            },
-        };
-        term.fold(own, |sum, child| sum + costs(child))
+/// Scalar operations per element that a term takes besides its operands, roughly.
+fn operations(term: &Term) -> f64 {
+    match term {
+        Term::Leaf(_) => 0.0,
+        Term::Apply(op, _) => match op {
+            Op::Exp | Op::Expm1 | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Random { .. } => 30.0,
+            Op::Asin | Op::Acos | Op::Atan => 30.0,
+            Op::Sin | Op::Cos | Op::Tan | Op::Pow => 100.0,
+            Op::Div | Op::Sqrt | Op::Rem => 4.0,
+            Op::Min | Op::Max => 3.0,
+            // `gt` and `lt` cost the same; a bit of difference makes one of them the common form.
+            Op::Gt | Op::Ge => 1.01,
+            _ => 1.0,
+        },
     }
 }
 
@@ -121,7 +114,7 @@ pub fn run(module: &mut Module) -> Result<(), Errors> {
         .with_time_limit(Duration::from_secs(3600))
         .run(&rules);
     let egraph = runner.egraph;
-    let extractor = Extractor::new(&egraph, Operations);
+    let cheapest = Cheapest::of(&egraph, operations);
     let mut names: FxHashMap<Id, String> = FxHashMap::default();
     for (v, c) in class.iter().enumerate() {
         let name = &module.graph.values[v].name;
@@ -130,7 +123,7 @@ pub fn run(module: &mut Module) -> Result<(), Errors> {
         }
     }
     let mut rb = Rebuild::new(std::mem::take(module));
-    let mut writer = Writer { egraph: &egraph, extractor, names, done: FxHashMap::default() };
+    let mut writer = Writer { egraph: &egraph, cheapest, names, done: FxHashMap::default() };
     let result = (|| {
         for node in std::mem::take(&mut rb.old.nodes) {
             if eligible(&node.op) {
@@ -159,7 +152,7 @@ fn bug(text: String) -> Errors {
 /// Writes the chosen terms to the new graph, each once.
 struct Writer<'e> {
     egraph: &'e EGraph<Term, Types>,
-    extractor: Extractor<'e, Operations, Term, Types>,
+    cheapest: Cheapest<'e>,
     names: FxHashMap<Id, String>,
     done: FxHashMap<Id, ValueId>,
 }
@@ -183,8 +176,8 @@ impl Writer<'_> {
                 stack.pop();
                 continue;
             }
-            let term = self.extractor.find_best_node(c).clone();
-            let value = match &term {
+            let term = self.cheapest.term(c).ok_or("a class has no term without a cycle")?;
+            let value = match term {
                 Term::Leaf(v) => rb.value(*v),
                 Term::Apply(op, args) => {
                     let args: Vec<Id> = args.iter().map(|a| self.egraph.find(*a)).collect();
