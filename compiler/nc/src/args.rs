@@ -70,6 +70,13 @@ pub struct ModelArgs {
     /// Give a parameter of the net a value; may be repeated
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
+    /// Give a `param` of a .nd model a value by its full name, for example P.tau_m=25; a number in the unit that the param
+    /// declares, for every element. May be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub settings: Vec<(String, Setting)>,
+    /// The key of all random numbers of a .nd model, instead of the one it has
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// The net to take if the file has several; the last one that no other uses by default
     #[arg(long, value_name = "NAME")]
     pub net: Option<String>,
@@ -294,6 +301,40 @@ fn dim(text: &str) -> Result<(String, i64), String> {
     Ok((name.to_owned(), n))
 }
 
+/// A value given on the command line.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+pub enum Setting {
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Real(f64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+/// `NAME=VALUE`.
+fn setting(text: &str) -> Result<(String, Setting), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, for example P.tau_m=25")?;
+    if name.is_empty() {
+        return Err("the name is missing before `=`".to_owned());
+    }
+    let plain = value.replace('_', "");
+    let parsed = match value {
+        "true" => Setting::Bool(true),
+        "false" => Setting::Bool(false),
+        _ => match (plain.parse::<i64>(), plain.parse::<f64>()) {
+            (Ok(n), _) => Setting::Int(n),
+            (_, Ok(x)) if x.is_finite() => Setting::Real(x),
+            _ => {
+                return Err(format!(
+                    "`{value}` is not a number, `true` or `false` (a number has the unit that the param declares)"
+                ));
+            }
+        },
+    };
+    Ok((name.to_owned(), parsed))
+}
+
 /// Bytes with an optional unit.
 fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -347,5 +388,11 @@ mod tests {
         assert!(duration("1").is_err() && duration("x s").is_err() && duration("-1s").is_err());
         assert_eq!(dim("n=4_000"), Ok(("n".to_owned(), 4000)));
         assert!(dim("n").is_err() && dim("=3").is_err() && dim("n=x").is_err());
+        assert_eq!(setting("P.tau=2_5"), Ok(("P.tau".to_owned(), Setting::Int(25))));
+        assert_eq!(setting("P.tau=-2.5e-1"), Ok(("P.tau".to_owned(), Setting::Real(-0.25))));
+        assert_eq!(setting("P.on=true"), Ok(("P.on".to_owned(), Setting::Bool(true))));
+        for wrong in ["P.tau", "=1", "P.tau=", "P.tau=25 ms", "P.tau=nan", "P.tau=inf"] {
+            assert!(setting(wrong).is_err(), "{wrong}");
+        }
     }
 }

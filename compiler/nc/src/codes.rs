@@ -35,8 +35,9 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "E0806",
         "an option that this kind of model does not take",
-        "--dt, --discretise and --repair are for NIR models, which have no time step in their files. A .nd model says its \
-         clock and its solvers itself.",
+        "--set gives a value to a `param` of a .nd model, and --seed takes the place of its `seed`: models of other kinds \
+         have neither, their weights and random numbers stand in the file. --dt, --discretise and --repair are for NIR \
+         models, which have no time step in their files: a .nd model says its clock and its solvers itself.",
     ),
     (
         "E0810",

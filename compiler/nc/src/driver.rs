@@ -159,9 +159,14 @@ pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Out
 /// Reads, checks and lowers a model of any kind without reporting.
 ///
 /// # Errors
-/// E0802 for a file that is no model; E0800 and E0801 for one that cannot be read.
+/// E0802 for a file that is no model; E0800 and E0801 for one that cannot be read; E0806 for values that it cannot take.
 pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Result<Lowered, Diagnostic> {
     let kind = ModelKind::of(&args.model)?;
+    if kind != ModelKind::Nd && (args.seed.is_some() || !args.settings.is_empty()) {
+        let what = format!("--set and --seed are for .nd models, and {} is none", args.model.display());
+        return Err(Diagnostic::error_nowhere("E0806", what)
+            .with_hint("a .graph file holds the values and draws of the model that it was made from"));
+    }
     if kind != ModelKind::Nir {
         let given =
             [("--dt", args.dt.is_some()), ("--discretise", args.discretise.is_some()), ("--repair", args.repair)];

@@ -91,6 +91,10 @@ fn bad_models_get_an_error_with_code_and_place() {
         ("a cycle without delay", cycle.to_owned()),
         ("deep nesting", net(&format!("  output y = {}1{}", "(".repeat(100_000), ")".repeat(100_000)))),
         ("a very long line", net(&format!("  output y = {}", "1 + ".repeat(2_500_000)))),
+        ("a text that ends too early", net("  output y = 1").trim_end_matches("}\n").to_owned()),
+        ("a missing dimension", LIF.to_owned()),
+        ("weights that are cut off", weights("  param W: real[3, 2] = f[\"W\"]").replace("w.npz", "cut.npz")),
+        ("weights cut off elsewhere", weights("  param W: real[3, 2] = f[\"W\"]").replace("w.npz", "cut.safetensors")),
         ("a missing import", format!("import \"none.nd\"\n{}", net("  output y = 1"))),
     ];
     for (what, text) in cases {
@@ -102,6 +106,10 @@ fn bad_models_get_an_error_with_code_and_place() {
                 ("bad", Tensor::from_vec(vec![3, 2], vec![1.0, f32::NAN, 1.0, 1.0, 1.0, 1.0]).unwrap()),
             ],
         );
+        let whole = std::fs::read(p.path("w.npz")).unwrap();
+        p.write("cut.npz", &whole[..whole.len() - 40]);
+        let header = br#"{"W":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]}}"#;
+        p.write("cut.safetensors", [&(header.len() as u64).to_le_bytes()[..], header, &[0; 20]].concat());
         let found = errors(&p, "m.nd", &[]);
         assert!(!found.is_empty(), "{what}");
         assert!(found[0].0.starts_with("E0") && found[0].1 > 0, "{what}: {found:?}");

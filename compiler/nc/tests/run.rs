@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{LIF, Place, currents, lif};
+use common::{LIF, Place, Ran, currents, lif};
 use nc_ir::{DType, Tensor};
 
 const TARGETS: [&str; 3] = ["cpu", "interp", "kernels"];
@@ -250,6 +250,47 @@ fn inputs_that_do_not_match_are_refused_by_name() {
 }
 
 #[test]
+fn params_and_the_seed_are_set_from_the_command_line() {
+    let p = Place::with(LIF);
+    p.npz("in.npz", &[("i", currents(9, None, 2))]);
+    let with = |more: &[&str], out: &str| {
+        let base = ["run", "m.nd", "--dim", "n=2", "--input", "in.npz", "--output", out];
+        p.nc(&[&base[..], more].concat())
+    };
+    with(&[], "a.npz").ok();
+    with(&["--set", "P.beta=0.5"], "b.npz").ok();
+    p.write("half.nd", LIF.replace("0.875", "0.5"));
+    p.nc(&["run", "half.nd", "--dim", "n=2", "--input", "in.npz", "--output", "c.npz"]).ok();
+    assert_eq!(p.array("b.npz", "v"), p.array("c.npz", "v"));
+    assert_ne!(p.array("a.npz", "v"), p.array("b.npz", "v"));
+    assert!(with(&["--set", "P.bta=0.5"], "d.npz").fails("E0208").err.contains("P.beta"));
+    assert_eq!(with(&["--set", "P.beta=half"], "d.npz").code, Some(2));
+    // A state goes on only with the values that it was computed with.
+    with(&["--set", "P.beta=0.5", "--checkpoint", "c"], "d.npz").ok();
+    assert_eq!(with(&["--resume", "c"], "d.npz").code, Some(1));
+    with(&["--set", "P.beta=0.5", "--resume", "c"], "d.npz").ok();
+
+    let drawn = |seed: &str| {
+        format!(
+            "net A {{\n  {seed}\n  input x: spike\n  state v: real[8] = uniform(0, 1)\n  next v = v\n  output y = v\n}}\n"
+        )
+    };
+    p.write("seven.nd", drawn("seed 7"));
+    p.write("none.nd", drawn(""));
+    p.npz("x.npz", &[("x", Tensor::from_bools(vec![2], &[true, false]).unwrap())]);
+    let run = |args: &[&str]| p.nc(&[&["run"], args, &["--input", "x.npz"]].concat()).ok();
+    run(&["seven.nd", "--output", "a.npz"]);
+    run(&["none.nd", "--seed", "7", "--output", "b.npz"]);
+    run(&["seven.nd", "--seed", "8", "--output", "c.npz"]);
+    assert_eq!(p.array("a.npz", "y"), p.array("b.npz", "y"));
+    assert_ne!(p.array("a.npz", "y"), p.array("c.npz", "y"));
+
+    p.nc(&["compile", "seven.nd", "-o", ".", "--emit", "graph"]).ok();
+    p.nc(&["check", "seven.graph", "--seed", "8"]).fails("E0806");
+    p.nc(&["check", "seven.graph", "--set", "v=1"]).fails("E0806");
+}
+
+#[test]
 fn more_values_are_recorded_on_request() {
     let p = Place::with(LIF);
     p.npz("in.npz", &[("i", currents(9, None, 2))]);
@@ -284,6 +325,22 @@ fn a_full_disk_is_said_and_leaves_nothing() {
         p.nc(&["run", "m.nd", "--steps", "10", flag, "/dev/full"]).fails("E0631");
     }
     assert_eq!(p.files(), ["m.nd"]);
+    // A disk that fills up while a file is written, as a limit on the size of files shows it.
+    let limited = |flag: &str, file: &str| {
+        let command = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+        let nc = env!("CARGO_BIN_EXE_nc");
+        let args = ["-c", command, nc, "run", "m.nd", "--steps", "100000", flag, file];
+        Ran::from(std::process::Command::new("sh").args(args).current_dir(p.dir.path()).output().unwrap())
+    };
+    for (flag, file) in [("--output", "out.npz"), ("--plot", "out.svg"), ("--plot", "out.png")] {
+        let ran = limited(flag, file);
+        assert_eq!(ran.code, Some(1), "{flag} {file}: {}", ran.err);
+        assert!(ran.err.contains("error[E063"), "{flag} {file}: {}", ran.err);
+        assert_eq!(p.files(), ["m.nd"], "{flag} {file}");
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran: Ran = p.command(&["explain"]).stdout(full).output().unwrap().into();
+    ran.fails("E0631");
     p.write("old.npz", "old");
     p.nc(&["run", "m.nd", "--output", "old.npz"]).fails("E0817");
     p.nc(&["run", "m.nd", "--steps", "3", "--output", "no/such/folder.npz"]).fails("E0630");

@@ -28,6 +28,7 @@ macro_rules! spare {
 
 /// Memory of columns that are no longer needed.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "columns come and go without their lanes being copied")]
 struct Free {
     f32s: Vec<Box<[f32; LANES]>>,
     f64s: Vec<Box<[f64; LANES]>>,

@@ -4,7 +4,7 @@
 //! may be absolute and may lead upwards, since the author of the model wrote them and the user chose to run it.
 
 use super::{Lowered, Times, read_text};
-use crate::args::ModelArgs;
+use crate::args::{ModelArgs, Setting};
 use crate::cache::{Fingerprint, Summary};
 use crate::render::Sources;
 use nc_ir::{Diagnostic, Tensor, TensorType};
@@ -34,19 +34,34 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     }
     let mut files = Files::new(&args.model, sources, args.max_memory);
     files.digest(&text, &parsed);
-    let options =
-        Options { net: args.net.clone(), dims: args.dims.clone(), probes: probes.to_vec(), ..Options::default() };
+    let params = args.settings.iter().map(|(name, value)| (name.clone(), scalar(*value))).collect();
+    let options = Options {
+        net: args.net.clone(),
+        dims: args.dims.clone(),
+        params,
+        seed: args.seed,
+        probes: probes.to_vec(),
+        ..Options::default()
+    };
     let start = Instant::now();
     let lowered = nc_nd::sema::lower(&parsed.file, &mut files, &options);
     times.push(("check and lower".to_owned(), start.elapsed()));
     times.push(("  of that, reading arrays".to_owned(), files.reading));
-    let mut dims = args.dims.clone();
-    dims.sort();
-    let fingerprint = files.fingerprint(&dims, args.net.as_deref());
+    let fingerprint = files.fingerprint(args);
     let mut diagnostics = parsed.diagnostics;
     diagnostics.extend(lowered.diagnostics);
     let failed = diagnostics.iter().any(Diagnostic::is_error);
     Ok(Lowered { module: lowered.module.filter(|_| !failed), fingerprint, times, diagnostics, ..Lowered::default() })
+}
+
+/// A value of the command line, for the frontend to bring into the declared type.
+fn scalar(value: Setting) -> Tensor {
+    let of = |t: Option<Tensor>| t.unwrap_or_else(|| Tensor::scalar_f32(f32::NAN));
+    match value {
+        Setting::Int(n) => Tensor::scalar_i64(n),
+        Setting::Real(x) => of(Tensor::from_vec(Vec::new(), vec![x])),
+        Setting::Bool(b) => of(Tensor::from_bools(Vec::new(), &[b])),
+    }
 }
 
 /// The files that a model names.
@@ -86,10 +101,19 @@ impl<'a> Files<'a> {
         }
     }
 
-    fn fingerprint(self, dims: &[(String, i64)], net: Option<&str>) -> Fingerprint {
+    fn fingerprint(self, args: &ModelArgs) -> Fingerprint {
         let mut s = self.words;
+        let (mut dims, net, seed) = (args.dims.clone(), args.net.as_deref(), args.seed);
+        dims.sort();
         // A summary takes any text.
         let _ = write!(s, "{dims:?} {net:?}");
+        // Of two values for one name the first counts.
+        let mut settings = args.settings.clone();
+        settings.sort_by(|a, b| a.0.cmp(&b.0));
+        settings.dedup_by(|b, a| a.0 == b.0);
+        if seed.is_some() || !settings.is_empty() {
+            let _ = write!(s, "{seed:?} {settings:?}");
+        }
         for ((file, name), sum) in &self.read {
             s.bytes(file.as_bytes());
             s.bytes(name.as_bytes());

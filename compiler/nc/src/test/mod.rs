@@ -142,6 +142,8 @@ impl Runner<'_> {
         let args = ModelArgs {
             model: spec.model.clone(),
             dims: spec.dims.clone(),
+            settings: Vec::new(),
+            seed: None,
             net: spec.net.clone(),
             max_memory: self.args.max_memory,
             bind: None,

@@ -280,6 +280,9 @@ impl<'a> Elab<'a> {
                 _ => {}
             }
         }
+        if let (true, Some(seed)) = (main, self.options.seed) {
+            self.m.seed = seed;
+        }
     }
 
     /// Populations, subnets and named connections.

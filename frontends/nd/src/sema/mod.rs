@@ -87,6 +87,8 @@ pub struct Options {
     pub probes: Vec<String>,
     /// Values of `param`s by their full name: `W`, `P.tau_m`, `l1.Wx`; numbers are in the declared unit.
     pub params: Vec<(String, Tensor)>,
+    /// Takes the place of the net's `seed`.
+    pub seed: Option<u64>,
     /// The backends of this build and the settings that they understand.
     pub targets: Vec<TargetSpec>,
     /// The greatest number of elements of one tensor.
@@ -102,6 +104,7 @@ impl Default for Options {
             dims: Vec::new(),
             probes: Vec::new(),
             params: Vec::new(),
+            seed: None,
             targets: Vec::new(),
             max_elements: 1 << 28,
             max_synapses: 1 << 30,

@@ -288,6 +288,9 @@ net N { seed 7
     assert_eq!(module(text), module(text));
     let other = module(&text.replace("seed 7", "seed 8"));
     assert_ne!(module(text), other);
+    let seeded = Options { seed: Some(8), ..Options::default() };
+    assert_eq!(module_with(text, &mut Memory::default(), &seeded), other);
+    assert_eq!(module_with(&text.replace("seed 7", ""), &mut Memory::default(), &seeded), other);
 }
 
 /// The first output of one tick of a net with the input `x`.
