@@ -163,6 +163,15 @@ fn check_shows_what_was_chosen() {
     ] {
         assert!(out.contains(part), "{part:?} is not in\n{out}");
     }
+    let model = "neuron N {\n  state v: mV = 0 mV\n  state g: mV = 0 mV\n  on hit(w: mV) { g += w }\n  v' = (g - v) / (9 ms)\n  \
+                 g' = -g / (5 ms)\n}\nnet A {\n  clock 1 ms\n  input x: spike[2]\n  pop P: N[2]\n  \
+                 connect x -> P.hit { rule = one_to_one; weight = 1 mV; delay = 0 ms }\n  output v = P.v\n}\n";
+    let out = Place::with(model).nc(&["check", "m.nd"]).ok().out;
+    assert!(out.contains("P: solver") && out.contains("exact"), "{out}");
+    // A file of neurons is checked without a net, and nothing is said of what a net would do.
+    let library = Place::with(&model[..model.find("net").unwrap()].replace("on hit(w: mV) { g += w }", "input i: mV"));
+    let err = library.nc(&["check", "m.nd"]).fails("E0530").err;
+    assert!(!err.contains("W0201"), "{err}");
 }
 
 #[test]

@@ -312,6 +312,12 @@ fn plots_are_drawn_and_small() {
     assert!(std::fs::read(p.path("a.png")).unwrap().starts_with(b"\x89PNG"));
     p.nc(&["run", "m.nd", "--duration", "200ms", "--plot", "a.pdf"]).fails("E0830");
     assert_eq!(p.files(), ["a.png", "a.svg", "m.nd"]);
+    // Of a batch the first sample is drawn, and the plot says so.
+    assert!(!svg.contains("samples"));
+    let p = Place::with(LIF);
+    p.npz("in.npz", &[("i", currents(9, Some(3), 2))]);
+    p.nc(&["run", "m.nd", "--dim", "n=2", "--input", "in.npz", "--plot", "b.svg"]).ok();
+    assert!(std::fs::read_to_string(p.path("b.svg")).unwrap().contains("the first of 3 samples"));
 }
 
 #[test]

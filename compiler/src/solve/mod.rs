@@ -30,11 +30,19 @@ pub fn run(module: &mut Module) -> Result<(), Errors> {
     }
     let known: Vec<Option<Tensor>> =
         constants_of(&module.graph, &module.consts).into_iter().map(|t| t.cloned()).collect();
+    let carries = carriers(module);
     let mut rb = Rebuild::new(std::mem::take(module));
     let mut errors = Errors::new();
     for node in std::mem::take(&mut rb.old.nodes) {
         if let Op::Integrate { method, dt, substeps, state_count } = node.op {
-            let system = System { node: &node, known: &known, h: dt.0, substeps: substeps.max(1), states: state_count };
+            let system = System {
+                node: &node,
+                known: &known,
+                carries: &carries,
+                h: dt.0,
+                substeps: substeps.max(1),
+                states: state_count,
+            };
             match system.solve(&mut rb, method) {
                 Ok(next) => {
                     for (old, new) in node.results.iter().zip(next) {
@@ -58,6 +66,8 @@ struct System<'a> {
     node: &'a Node,
     /// Constants by value of the old graph.
     known: &'a [Option<Tensor>],
+    /// As [`carriers`] gives them.
+    carries: &'a [ValueId],
     h: f64,
     substeps: u32,
     states: usize,
@@ -68,6 +78,19 @@ fn bug(e: OpError) -> Diagnostic {
         .with_hint("this is a bug of nc: please report the model")
 }
 
+/// For each value the one that it continues: a state to which events were delivered is still that state.
+fn carriers(module: &Module) -> Vec<ValueId> {
+    let mut carries: Vec<ValueId> = (0..module.graph.values.len()).map(|k| ValueId(k as u32)).collect();
+    for node in &module.graph.nodes {
+        if let Op::Project { now_count, state_count, .. } | Op::PlasticPre { now_count, state_count, .. } = node.op {
+            for (result, operand) in node.results.iter().zip(&node.args[now_count..now_count + state_count]) {
+                carries[result.index()] = carries[operand.index()];
+            }
+        }
+    }
+    carries
+}
+
 impl System<'_> {
     fn region(&self) -> &Graph {
         &self.node.regions[0]
@@ -75,7 +98,8 @@ impl System<'_> {
 
     /// What the system is called in messages: the common prefix of its states, or their names.
     fn subject(&self, rb: &Rebuild) -> String {
-        let names: Vec<String> = self.node.args[..self.states].iter().map(|v| rb.old.name_of(*v)).collect();
+        let state = |v: &ValueId| rb.old.name_of(self.carries[v.index()]);
+        let names: Vec<String> = self.node.args[..self.states].iter().map(state).collect();
         match names.first().and_then(|n| n.rsplit_once('.')) {
             Some((population, _)) if names.iter().all(|n| n.starts_with(&format!("{population}."))) => {
                 population.to_string()

@@ -59,6 +59,8 @@ pub struct Collector {
     pub first: u64,
     /// Number of ticks.
     pub ticks: u64,
+    /// Number of samples, of which the first is drawn.
+    pub samples: usize,
     ports: Vec<Port>,
     panels: Vec<Option<Panel>>,
     left_out: Vec<String>,
@@ -67,7 +69,7 @@ pub struct Collector {
 impl Collector {
     /// Prepares for a run of `ticks` ticks from `first` on. Arrays without elements are not drawn, and of more than
     /// [`PANELS`] the first.
-    pub fn new(face: &Face, first: u64, ticks: u64, _samples: usize) -> Collector {
+    pub fn new(face: &Face, first: u64, ticks: u64, samples: usize) -> Collector {
         let ports: Vec<Port> = face.results().cloned().collect();
         let (mut panels, mut left_out, mut drawn) = (Vec::new(), Vec::new(), 0);
         for p in &ports {
@@ -92,7 +94,7 @@ impl Collector {
             };
             panels.push(Some(Panel { name: p.name.clone(), cells, content }));
         }
-        Collector { first, ticks, ports, panels, left_out }
+        Collector { first, ticks, samples, ports, panels, left_out }
     }
 
     /// The panels, in the order of the results.

@@ -199,7 +199,13 @@ impl Figure<'_> {
         let px = |n: u32| (n * density) as i32;
         root.fill(&WHITE)?;
         let title = ("sans-serif", px(17), FontStyle::Bold).into_font().color(&INK);
+        let wide = root.estimate_text_size(self.title, &title)?.0 as i32;
         root.draw(&Text::new(self.title.to_owned(), (px(14), px(13)), title))?;
+        if self.collector.samples > 1 {
+            let small = ("sans-serif", px(12)).into_font().color(&FAINT);
+            let which = format!("the first of {} samples", grouped(self.collector.samples as u64));
+            root.draw(&Text::new(which, (px(14 + 12) + wide, px(18)), small))?;
+        }
         let mut marks = Vec::new();
         let (mut top, last) = (HEAD, self.strips.len().saturating_sub(1));
         for (k, strip) in self.strips.iter().enumerate() {

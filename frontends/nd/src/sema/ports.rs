@@ -311,10 +311,13 @@ impl<'a> Elab<'a> {
         let r = match acc {
             Some(r) => r,
             None => {
-                self.report(
-                    Diagnostic::warning(codes::UNDRIVEN, span, format!("nothing drives `{full}`: it is zero"))
-                        .labelled("an input without `<-` or `connect`"),
-                );
+                // A neuron that is checked for itself has no net that could drive it.
+                if !self.dry {
+                    self.report(
+                        Diagnostic::warning(codes::UNDRIVEN, span, format!("nothing drives `{full}`: it is zero"))
+                            .labelled("an input without `<-` or `connect`"),
+                    );
+                }
                 self.choice(full, "not driven: zero");
                 if elem == Elem::Bool {
                     self.truth(false, span)?
