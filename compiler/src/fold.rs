@@ -3,16 +3,28 @@
 //! Nothing here changes a bit of any result: folding evaluates the op's own definition, and an identity is used only if
 //! it holds for every input (`x * 1`, `x / 1`, `x - 0`, `select` with a known condition; not `x + 0`, which turns -0 into +0).
 
-use crate::rebuild::{Rebuild, roots};
+use crate::rebuild::{self, Rebuild, roots};
+use crate::control;
 use nc_ir::graph::{Class, Module, Node, Op, ValueId, expand};
 use nc_ir::kernel::{Evaluate, Scalar};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::convert::Infallible;
 
-/// Folds, shares and removes.
+/// Folds, shares and removes, in the step function and in the bodies of its `cond`, `scan` and `repeat`.
 pub fn run(module: &mut Module) {
     sweep(module);
+    control::push_constants(module);
+    let folded: Result<(), Infallible> = rebuild::each_body(module, &mut |body| {
+        run(body);
+        Ok(())
+    });
+    match folded {
+        Ok(()) => {}
+        Err(never) => match never {},
+    }
+    control::tidy(module);
     remove_dead(module);
 }
 

@@ -1,14 +1,16 @@
 //! The pipeline from a model graph to kernels, once for all backends.
 //!
 //! ```text
-//! model graph --fold, solve, fold--> discrete graph --saturate--> graph --lower, plan--> kernel program
+//! model graph --fold, solve, fold--> discrete graph --hoist, saturate--> graph --lower, plan--> kernel program
 //! ```
 //!
 //! [`compile`] runs the whole list; [`pipeline`] is that list. Nothing here does IO, and a model that cannot be lowered
 //! is a [`Diagnostic`] that names the op.
 
 pub mod codes;
+pub mod control;
 pub mod fold;
+pub mod hoist;
 pub mod lower;
 pub mod pipeline;
 pub mod rebuild;

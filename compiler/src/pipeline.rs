@@ -1,6 +1,6 @@
 //! The list of passes, in order, with the time each takes.
 
-use crate::{Errors, fold, lower, saturate, solve};
+use crate::{Errors, fold, hoist, lower, saturate, solve};
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
@@ -80,7 +80,7 @@ pub struct Compiled {
     pub times: Vec<PassTime>,
 }
 
-/// The machine-independent front half: folds constants, solves ODEs, saturates. What the interpreter runs.
+/// The machine-independent front half: folds constants, solves ODEs, empties loops, saturates. What the interpreter runs.
 ///
 /// # Errors
 /// An ODE system that its solver cannot take; `E0799` if a pass wrote a graph that breaks a constraint.
@@ -88,6 +88,7 @@ pub fn prepare(mut module: Module, times: &mut Vec<PassTime>) -> Result<Module, 
     timed(times, "fold", || fold::run(&mut module));
     timed(times, "solve", || solve::run(&mut module))?;
     timed(times, "fold again", || fold::run(&mut module));
+    timed(times, "hoist", || hoist::run(&mut module));
     timed(times, "saturate", || saturate::run(&mut module))?;
     timed(times, "fold last", || fold::run(&mut module));
     timed(times, "verify graph", || nc_ir::graph::verify::verify(&module))

@@ -1,7 +1,8 @@
 //! Rewriting the step function: a new graph is written node by node while an old one is read.
 
+use crate::control::has_bodies;
 use nc_ir::Tensor;
-use nc_ir::graph::{Constant, DelayLine, Graph, GraphBuilder, Module, Node, Op, OpError, ValueId};
+use nc_ir::graph::{Constant, DelayLine, Graph, GraphBuilder, Module, Node, Op, OpError, Port, Value, ValueId};
 use nc_ir::types::TensorType;
 
 /// A module whose step function is being written anew. Old values are mapped to new ones as nodes are copied.
@@ -51,6 +52,11 @@ impl Rebuild {
     /// Copies a node with its operands mapped.
     pub fn copy(&mut self, node: &Node) {
         let args = self.values(&node.args);
+        self.copy_with(node, args);
+    }
+
+    /// Copies a node with these new values as operands.
+    pub fn copy_with(&mut self, node: &Node, args: Vec<ValueId>) {
         let results = node
             .results
             .iter()
@@ -62,6 +68,39 @@ impl Rebuild {
             })
             .collect();
         self.module.graph.nodes.push(Node { op: node.op.clone(), args, regions: node.regions.clone(), results });
+    }
+
+    /// Appends an op without regions whose results are like these values; the new values.
+    pub fn append<'v>(
+        &mut self,
+        op: Op,
+        args: Vec<ValueId>,
+        like: impl Iterator<Item = &'v Value>,
+    ) -> Vec<ValueId> {
+        let graph = &mut self.module.graph;
+        let results: Vec<ValueId> = like.map(|v| graph.add_value(v.ty.clone(), v.name.clone())).collect();
+        graph.nodes.push(Node { op, args, regions: Vec::new(), results: results.clone() });
+        results
+    }
+
+    /// Writes the nodes of a region in place, its parameters being these new values; the new values of its results.
+    pub fn inline(&mut self, region: &Graph, args: &[ValueId]) -> Vec<ValueId> {
+        let mut map = vec![None; region.values.len()];
+        for (p, a) in region.params.iter().zip(args) {
+            map[p.index()] = Some(*a);
+        }
+        let at = |map: &[Option<ValueId>], v: &ValueId| map[v.index()].expect("operands are defined before use");
+        for node in &region.nodes {
+            let args = node.args.iter().map(|a| at(&map, a)).collect();
+            let graph = &mut self.module.graph;
+            for r in &node.results {
+                let v = &region.values[r.index()];
+                map[r.index()] = Some(graph.add_value(v.ty.clone(), v.name.clone()));
+            }
+            let results = node.results.iter().map(|r| at(&map, r)).collect();
+            graph.nodes.push(Node { op: node.op.clone(), args, regions: node.regions.clone(), results });
+        }
+        region.results.iter().map(|r| at(&map, r)).collect()
     }
 
     /// A builder on the new graph.
@@ -105,6 +144,39 @@ impl Rebuild {
         }
         self.module
     }
+}
+
+/// Runs a pass on the bodies of `cond`, `scan` and `repeat` in a module's step function: each as the step function of a
+/// module without state that has the same constants, and whose outputs are the body's results.
+///
+/// # Errors
+/// The first error of the pass; the bodies after it are as before.
+pub fn each_body<E>(
+    module: &mut Module,
+    pass: &mut dyn FnMut(&mut Module) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut result = Ok(());
+    for k in 0..module.graph.nodes.len() {
+        if !has_bodies(&module.graph.nodes[k].op) {
+            continue;
+        }
+        for mut body in std::mem::take(&mut module.graph.nodes[k].regions) {
+            if result.is_ok() {
+                let outputs = std::mem::take(&mut body.results).into_iter();
+                let mut alone = Module {
+                    outputs: outputs.map(|value| Port { name: String::new(), value }).collect(),
+                    graph: body,
+                    consts: std::mem::take(&mut module.consts),
+                    ..Module::default()
+                };
+                result = pass(&mut alone);
+                module.consts = alone.consts;
+                body = Graph { results: alone.outputs.iter().map(|p| p.value).collect(), ..alone.graph };
+            }
+            module.graph.nodes[k].regions.push(body);
+        }
+    }
+    result
 }
 
 /// For each value of a graph, the constant it is, if it is one.

@@ -277,3 +277,71 @@ fn nothing_in_all_places() {
     output(&mut m, "all", out[1]);
     agrees(&m, 2);
 }
+
+/// The solved module of a compiled one: what the passes left.
+fn solved(m: &Module) -> Module {
+    nc_compiler::prepare(m.clone(), &mut Vec::new()).expect("nothing to refuse")
+}
+
+fn ops(g: &Graph) -> Vec<&'static str> {
+    g.nodes.iter().map(|n| n.op.info().name).collect()
+}
+
+#[test]
+fn constants_move_into_bodies_and_row_products_out() {
+    let m = solved(&lstm_over(7, 5, 19, false));
+    let scan = m.graph.nodes.iter().find(|n| !n.regions.is_empty()).expect("the scan");
+    assert!(ops(&m.graph).contains(&"linear"), "the product of all rows stands before the loop");
+    let body = ops(&scan.regions[0]);
+    assert_eq!(body.iter().filter(|o| **o == "linear").count(), 1, "{body:?}");
+    // Carried h and c, the products of the rows; nothing is captured.
+    assert_eq!(scan.args.len(), 3);
+}
+
+#[test]
+fn what_does_not_change_leaves_the_loop_and_what_is_not_read_is_dropped() {
+    let mut m = Module { name: "hoist".into(), ..Module::default() };
+    let rows = input(&mut m, "rows", float(&[5, 20]));
+    let (x, y) = (input(&mut m, "x", float(&[20])), input(&mut m, "yy", float(&[20])));
+    let params = [float(&[20]), float(&[20]), float(&[20]), float(&[20]), float(&[20])];
+    let body = region(&m, &params, |b, p| {
+        let same = b.exp(p[4])?;
+        let sum = b.mul(same, p[3])?;
+        let next = b.add(p[0], sum)?;
+        let unread = b.add(p[2], p[3])?;
+        Ok(vec![next, p[1], unread, next, unread])
+    });
+    // Three carried values: one that changes, one that does not, one that nobody reads; two outputs, one of them unread.
+    let out = m.builder().scan(&[x, x, x], &[rows], &[y], 3, 1, false, body).expect("a scan");
+    output(&mut m, "last", out[0]);
+    output(&mut m, "same", out[1]);
+    output(&mut m, "all", out[3]);
+    agrees(&m, 2);
+    let m = solved(&m);
+    let scan = m.graph.nodes.iter().find(|n| !n.regions.is_empty()).expect("the scan");
+    assert!(ops(&m.graph).contains(&"exp"), "{:?}", ops(&m.graph));
+    assert_eq!(ops(&scan.regions[0]), ["mul", "add"]);
+    assert_eq!((scan.args.len(), scan.results.len()), (3, 2));
+    assert_eq!(m.outputs[1].value, m.inputs[1].value, "what does not change is what the loop began with");
+}
+
+#[test]
+fn ways_that_are_known_are_taken() {
+    let mut m = Module { name: "known".into(), ..Module::default() };
+    let x = input(&mut m, "x", float(&[20]));
+    let rows = input(&mut m, "none", float(&[0, 20]));
+    let yes = constant(&mut m, Tensor::from_bools(vec![], &[true]).expect("one"));
+    let never = constant(&mut m, Tensor::scalar_i64(-2));
+    let double = |m: &Module| region(m, &[float(&[20])], |b, p| Ok(vec![b.add(p[0], p[0])?]));
+    let (a, e) = (double(&m), region(&m, &[float(&[20])], |b, p| Ok(vec![b.exp(p[0])?])));
+    let y = m.builder().cond(yes, &[x], a, e).expect("a cond")[0];
+    let int = TensorType::scalar(DType::I64);
+    let body = region(&m, &[int, float(&[20]), TensorType::scalar(DType::Bool)], |b, p| Ok(vec![p[2], b.exp(p[1])?]));
+    let z = m.builder().repeat(never, yes, &[y], &[yes], 1, body).expect("a repeat")[0];
+    let body = region(&m, &[float(&[20]), float(&[20])], |b, p| Ok(vec![b.exp(p[0])?, p[1]]));
+    let out = m.builder().scan(&[z], &[rows], &[], 1, 1, false, body).expect("a scan");
+    output(&mut m, "y", out[0]);
+    output(&mut m, "all", out[1]);
+    agrees(&m, 2);
+    assert_eq!(ops(&solved(&m).graph), ["add", "constant"]);
+}

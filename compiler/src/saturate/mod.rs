@@ -83,11 +83,13 @@ fn operations(term: &Term) -> f64 {
     }
 }
 
-/// Saturates and takes the cheapest form of every value that is needed.
+/// Saturates and takes the cheapest form of every value that is needed, in the step function and in the bodies of its
+/// `cond`, `scan` and `repeat`.
 ///
 /// # Errors
 /// `E0799`: the rewritten graph is ill-typed, a bug.
 pub fn run(module: &mut Module) -> Result<(), Errors> {
+    rebuild::each_body(module, &mut run)?;
     let eligible = |op: &Op| op.info().class == Class::Elementwise;
     if !module.graph.nodes.iter().any(|n| eligible(&n.op)) {
         return Ok(());

@@ -12,13 +12,19 @@ use crate::types::{DType, Dim, TensorType};
 
 const EXTENTS: [u64; 10] = [1, 2, 3, 4, 5, 8, 16, 17, 33, 0];
 
+/// Deepest nesting of bodies.
+const MAX_BODIES: usize = 2;
+
 struct Gen {
+    /// Its graph is the one that is written: the step function, or a body while that is made.
     m: Module,
     c: Choices,
+    /// Bodies that are open.
+    bodies: usize,
 }
 
 pub(super) fn case(choices: Choices) -> Case {
-    let mut g = Gen { m: Module { name: "random".into(), ..Module::default() }, c: choices };
+    let mut g = Gen { m: Module { name: "random".into(), ..Module::default() }, c: choices, bodies: 0 };
     g.m.seed = u64::from(g.c.draw());
     g.m.dt = g.c.once_in(2).then_some(Real(1e-3));
     g.interface();
@@ -136,9 +142,12 @@ impl Gen {
             8 => self.linear(),
             9 => self.conv_or_pool(),
             10 => self.reduction(),
-            11..13 => self.projection(),
-            13 => self.control(),
-            14 => self.plastic(),
+            // Synapses stand in the step function only.
+            11..13 if self.bodies == 0 => self.projection(),
+            11 => self.elementwise(),
+            12 => self.reduction(),
+            13 if self.bodies < MAX_BODIES => self.control(),
+            14 if self.bodies == 0 => self.plastic(),
             _ => self.source(),
         }
     }
@@ -274,7 +283,7 @@ impl Gen {
     }
 
     fn source(&mut self) -> Result<(), OpError> {
-        let n = self.m.lines.len();
+        let n = if self.bodies == 0 { self.m.lines.len() } else { 0 };
         match self.c.below(4) {
             0 => self.b().tick().map(|_| ()),
             1 => {
@@ -617,38 +626,116 @@ impl Gen {
         self.b().plastic_post(fired, &out[n..], conn, region).map(|_| ())
     }
 
-    fn control(&mut self) -> Result<(), OpError> {
-        let Some(x) = self.find(|_| true) else { return Ok(()) };
-        let ty = self.ty(x);
-        match self.c.below(3) {
-            0 => {
-                let c = self.of_type(&TensorType::scalar(DType::Bool))?;
-                let params = [ty.clone(), ty.clone()];
-                let (a, b) = (self.region(&params, &params[..1], 3)?, self.region(&params, &params[..1], 3)?);
-                let y = self.of_type(&ty)?;
-                self.b().cond(c, &[x, y], a, b).map(|_| ())
-            }
-            1 => {
-                let Some(rows) = self.find(|t| t.rank() > 0 && t.elements().is_some_and(|n| n <= 300)) else {
-                    return Ok(());
-                };
-                let all = self.ty(rows);
-                let row = TensorType { dtype: all.dtype, shape: all.shape[1..].to_vec() };
-                let params = [ty.clone(), row.clone(), ty.clone()];
-                let body = self.region(&params, &params[..2], 4)?;
-                let (captured, reverse) = (self.of_type(&ty)?, self.c.once_in(2));
-                self.b().scan(&[x], &[rows], &[captured], 1, 1, reverse, body).map(|_| ())
-            }
-            _ => {
-                let trips = self.c.below(5) as i64 - 1;
-                let trips = self.given(Tensor::scalar_i64(trips))?;
-                let condition = self.of_type(&TensorType::scalar(DType::Bool))?;
-                let params = [TensorType::scalar(DType::I64), ty.clone(), ty.clone()];
-                let body = self.region(&params, &[TensorType::scalar(DType::Bool), ty.clone()], 5)?;
-                let captured = self.of_type(&ty)?;
-                self.b().repeat(trips, condition, &[x], &[captured], 1, body).map(|_| ())
-            }
+    /// A body over these parameters, of everything that the step function can hold but synapses and delay lines.
+    fn body(
+        &mut self,
+        params: &[TensorType],
+        results: impl FnOnce(&mut Gen) -> Result<Vec<ValueId>, OpError>,
+    ) -> Result<Graph, OpError> {
+        let outer = std::mem::take(&mut self.m.graph);
+        self.bodies += 1;
+        for ty in params {
+            self.m.graph.add_param(ty.clone(), "");
         }
+        for _ in 0..self.c.below(6) {
+            // What does not fit is left out.
+            let _ = self.node();
+        }
+        let results = results(self);
+        self.bodies -= 1;
+        let mut body = std::mem::replace(&mut self.m.graph, outer);
+        body.results = results?;
+        Ok(body)
+    }
+
+    /// Up to so many values, any.
+    fn some(&mut self, most: usize) -> Vec<ValueId> {
+        (0..self.c.below(most + 1)).filter_map(|_| self.find(|_| true)).collect()
+    }
+
+    fn types(&self, values: &[ValueId]) -> Vec<TensorType> {
+        values.iter().map(|v| self.ty(*v)).collect()
+    }
+
+    /// A value of each type.
+    fn of_types(&mut self, types: &[TensorType]) -> Result<Vec<ValueId>, OpError> {
+        types.iter().map(|ty| self.of_type(ty)).collect()
+    }
+
+    fn control(&mut self) -> Result<(), OpError> {
+        match self.c.below(3) {
+            0 => self.cond(),
+            1 => self.scan(),
+            _ => self.repeat(),
+        }
+    }
+
+    fn cond(&mut self) -> Result<(), OpError> {
+        let c = self.of_type(&TensorType::scalar(DType::Bool))?;
+        let inputs = self.some(4);
+        let params = self.types(&inputs);
+        let then_body = self.body(&params, |g| Ok(g.some(3)))?;
+        let results: Vec<TensorType> = then_body.results.iter().map(|v| then_body.ty(*v).clone()).collect();
+        let else_body = self.body(&params, |g| g.of_types(&results))?;
+        self.b().cond(c, &inputs, then_body, else_body).map(|_| ())
+    }
+
+    fn scan(&mut self) -> Result<(), OpError> {
+        let most = if self.bodies == 0 { 33 } else { 5 };
+        let small = |t: &TensorType| t.elements().is_some_and(|n| n <= 300);
+        let fits = |t: &TensorType| t.rank() > 0 && small(t) && t.extents().is_some_and(|e| e[0] <= most);
+        let Some(first) = self.find(fits) else { return Ok(()) };
+        let length = self.ty(first).extents().map_or(0, |e| e[0]);
+        let mut scanned = vec![first];
+        if self.c.once_in(2) {
+            scanned.extend(self.find(|t| fits(t) && t.extents().is_some_and(|e| e[0] == length)));
+        }
+        let (carried, captured) = (self.some(2), self.some(3));
+        let carries = self.types(&carried);
+        let mut params = carries.clone();
+        params.extend(scanned.iter().map(|v| {
+            let ty = self.ty(*v);
+            TensorType { dtype: ty.dtype, shape: ty.shape[1..].to_vec() }
+        }));
+        params.extend(self.types(&captured));
+        let body = self.body(&params, |g| {
+            let mut results = g.of_types(&carries)?;
+            for _ in 0..g.c.below(3) {
+                let small = |t: &TensorType| t.elements().is_some_and(|n| n * length <= MAX_ELEMENTS);
+                results.extend(g.find(small));
+            }
+            Ok(results)
+        })?;
+        let reverse = self.c.once_in(2);
+        let (carried_count, scanned_count) = (carried.len(), scanned.len());
+        self.b().scan(&carried, &scanned, &captured, carried_count, scanned_count, reverse, body).map(|_| ())
+    }
+
+    fn repeat(&mut self) -> Result<(), OpError> {
+        let int = TensorType::scalar(DType::I64);
+        let trips = if self.c.once_in(2) {
+            // A number that is computed, from -3 to 3.
+            let (x, four) = (self.of_type(&int)?, self.given(Tensor::scalar_i64(4))?);
+            self.b().rem(x, four)?
+        } else {
+            let trips = self.c.below(5) as i64 - 1;
+            self.given(Tensor::scalar_i64(trips))?
+        };
+        let bool = TensorType::scalar(DType::Bool);
+        let condition = if self.c.once_in(2) { self.of_type(&bool)? } else { self.truth()? };
+        let (carried, captured) = (self.some(2), self.some(3));
+        let carries = self.types(&carried);
+        let params = [vec![int], carries.clone(), self.types(&captured)].concat();
+        let body = self.body(&params, |g| {
+            let goes_on = if g.c.once_in(2) { g.of_type(&bool)? } else { g.truth()? };
+            Ok([vec![goes_on], g.of_types(&carries)?].concat())
+        })?;
+        let carried_count = carried.len();
+        self.b().repeat(trips, condition, &carried, &captured, carried_count, body).map(|_| ())
+    }
+
+    fn truth(&mut self) -> Result<ValueId, OpError> {
+        self.given(Tensor::from_bools(vec![], &[true]).unwrap_or_else(|| Tensor::zeros(DType::Bool, Vec::new())))
     }
 
     fn close(&mut self) {

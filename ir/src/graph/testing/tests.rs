@@ -3,7 +3,7 @@
 use super::*;
 use crate::graph::text;
 use crate::graph::verify::verify;
-use crate::graph::{Class, TABLE};
+use crate::graph::{Class, Graph, TABLE};
 use crate::interp::Interpreter;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -87,4 +87,29 @@ fn seeds_cover_every_op() {
         .filter(|name| !seen.contains(name))
         .collect();
     assert_eq!(missing, [""; 0]);
+}
+
+/// Names of the ops inside bodies of `cond`, `scan` and `repeat`, with how deep they stand.
+fn inside(graph: &Graph, depth: usize, seen: &mut std::collections::BTreeSet<(usize, &'static str)>) {
+    for node in &graph.nodes {
+        let info = node.op.info();
+        if depth > 0 {
+            seen.insert((depth, info.name));
+        }
+        if info.class == Class::Control {
+            node.regions.iter().for_each(|r| inside(r, depth + 1, seen));
+        }
+    }
+}
+
+#[test]
+fn bodies_hold_products_reductions_and_bodies() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..1500 {
+        inside(&Case::from_seed(seed).module.graph, 0, &mut seen);
+    }
+    let ops = ["cond", "scan", "repeat", "linear", "matmul", "conv", "pool", "reduce", "gather", "concat", "slice"];
+    let missing: Vec<&str> = ops.into_iter().filter(|op| !seen.contains(&(1, *op))).collect();
+    assert_eq!(missing, [""; 0]);
+    assert!(seen.contains(&(2, "linear")) && seen.contains(&(2, "reduce")), "{seen:?}");
 }

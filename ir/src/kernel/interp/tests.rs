@@ -386,3 +386,100 @@ fn it_stands_in_for_compiled_code() {
     assert_eq!(m.arena(), other.arena());
     assert_eq!((spikes, sums), (spikes2, sums2));
 }
+
+/// Collatz steps from the input until 1, at most b1[0] of them: the number is halved if the condition b3[0] says so. The
+/// numbers on the way are stored in place, b1 is overwritten on the way.
+const COLLATZ: &str = r#"program "collatz" parts 2
+buffer b0 "x" i64[1] input
+buffer b1 "most" i64[1] state i64[1] { 9 }
+buffer b2 "y" i64[1] temp
+buffer b3 "even" bool[1] temp
+buffer b4 "more" bool[1] temp
+buffer b5 "way" i64[9] output
+kernel "begin" serial {
+    v4 = load b0[0]
+    store b2[0], v4
+    v5 = const.bool true
+    store b4[0], v5
+}
+loop b1[0] while b4[0] {
+    kernel "look" serial iterations (v4) {
+        v5 = load b2[0]
+        store b5[v4], v5
+        v6 = const.i64 1
+        v7 = and v5, v6
+        v8 = const.i64 0
+        v9 = ieq v7, v8
+        store b3[0], v9
+        store b1[0], v8
+    }
+    if b3[0] {
+        kernel "halve" serial {
+            v4 = load b2[0]
+            v5 = const.i64 1
+            v6 = shrs v4, v5
+            store b2[0], v6
+            v7 = ine v6, v5
+            store b4[0], v7
+        }
+    } else {
+        kernel "climb" serial {
+            v4 = load b2[0]
+            v5 = const.i64 3
+            v6 = imul v4, v5
+            v7 = const.i64 1
+            v8 = iadd v6, v7
+            store b2[0], v8
+        }
+    }
+}
+kernel "again" serial {
+    v4 = const.i64 9
+    store b1[0], v4
+}
+"#;
+
+#[test]
+fn loops_and_branches_of_steps_read_memory() {
+    let p = crate::kernel::text::parse(COLLATZ).expect("a program");
+    let mut m = Machine::new(&p, CHECKED).expect("valid");
+    let x: Vec<u8> = [6i64, 1, 4, 27].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut way = vec![0; 4 * 72];
+    m.run(0, 4, &mut [HostArray::In(&x), HostArray::Out(&mut way)]).expect("no fault");
+    let way: Vec<i64> = way.chunks(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes"))).collect();
+    assert_eq!(way[..9], [6, 3, 10, 5, 16, 8, 4, 2, 0]);
+    assert_eq!(way[9..18], [1, 4, 2, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(way[18..27], [4, 2, 0, 0, 0, 0, 0, 0, 0]);
+    // The last one is cut off by the number of trips.
+    assert_eq!(way[27..], [27, 82, 41, 124, 62, 31, 94, 47, 142]);
+}
+
+#[test]
+fn after_a_fault_all_parts_leave_a_loop_that_only_its_condition_ends() {
+    let text = COLLATZ.replace("i64[1] { 9 }", "i64[1] { 4611686018427387904 }");
+    let p = crate::kernel::text::parse(&text).expect("a program");
+    let code = Interpreted::new(&p, Options::default()).expect("valid");
+    let mut m = Machine::new(&p, Options::default()).expect("valid");
+    let (mut x, mut way) = (27i64.to_le_bytes(), vec![0u8; 72]);
+    let host = [x.as_mut_ptr(), way.as_mut_ptr()];
+    let threads = Threads(std::sync::Barrier::new(2));
+    let context = RunContext {
+        arena: m.arena_mut().as_mut_ptr(),
+        consts: m.consts().as_ptr(),
+        host: host.as_ptr(),
+        first_tick: 0,
+        ticks: 1,
+        barrier: Some(wait),
+        barrier_arg: std::ptr::from_ref(&threads).cast_mut().cast(),
+        data: code.data(),
+    };
+    let (entry, shared) = (code.entry(), Shared(&context));
+    std::thread::scope(|s| {
+        for part in 0..2 {
+            // SAFETY: both parts run at the same time with the same context.
+            s.spawn(move || unsafe { entry(shared.get(), part) });
+        }
+    });
+    let fault = code.take_fault().expect("the tenth number has no place");
+    assert_eq!(fault, "tick 0, kernel 1, part 0: b5[9] is outside the 9 elements of `way`");
+}
