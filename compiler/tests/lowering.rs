@@ -278,6 +278,25 @@ fn reductions_and_movements() {
     check(&m, 7);
 }
 
+/// One element of an input is the same for all elements of a loop, wherever in the input it stands.
+#[test]
+fn an_element_of_an_input_serves_every_element() {
+    let mut m = Module::default();
+    let x = input(&mut m, "x", TensorType::new(DType::F32, [40]));
+    let pair = input(&mut m, "pair", TensorType::new(DType::F32, [2]));
+    let zero = constant(&mut m, Tensor::scalar_f32(0.0));
+    let mut b = m.builder();
+    let c = b.gt(x, zero).expect("fits");
+    let mut one = |start: u64| {
+        let part = b.slice(pair, vec![start], vec![start + 1], vec![1]).expect("fits");
+        b.reshape(part, vec![]).expect("fits")
+    };
+    let (off, on) = (one(0), one(1));
+    let y = b.select(c, on, off).expect("fits");
+    output(&mut m, "y", y);
+    check(&m, 2);
+}
+
 #[test]
 fn convolution_and_pooling() {
     let mut m = Module { name: "conv".into(), ..Module::default() };

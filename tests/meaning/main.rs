@@ -5,5 +5,6 @@ mod differential;
 mod elementwise;
 mod filetests;
 mod nir;
+mod onnx;
 mod products;
 mod reference;

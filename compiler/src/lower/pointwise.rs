@@ -43,7 +43,7 @@ impl Lowering<'_> {
                 memo.insert(*v, k);
             } else if let Some(i) = self.iteration(&mut b, *v) {
                 memo.insert(*v, i);
-            } else if c.extent > 1 && self.facts.count(self.facts.view(*v).base) == 1 {
+            } else if c.extent > 1 && (self.facts.count(*v) == 1 || self.facts.count(self.facts.view(*v).base) == 1) {
                 let m = self.memory(*v)?;
                 let x = m.load(&mut b, Index::default());
                 memo.insert(*v, x);

@@ -7,6 +7,7 @@ use super::{Form, Lowered, Times};
 use crate::args::ModelArgs;
 use crate::cache::Summary;
 use crate::render::Sources;
+use nc_ir::diag::nearest;
 use nc_ir::graph::{Choice, Module};
 use nc_ir::{Diagnostic, Severity};
 use nc_onnx::codes::EXTERNAL;
@@ -37,6 +38,9 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
     let start = Instant::now();
     let mut folder = Folder { path: folder_of(&args.model), real: None, reading: Duration::ZERO };
     let mut options = options(args, &mut words)?;
+    if let Some(path) = &args.arrays {
+        missing(path, &model, &options)?;
+    }
     let (mut module, notes) = import(args, &model, &mut options, &mut folder)?;
     times.push(("import".to_owned(), start.elapsed()));
     times.push(("  of that, reading arrays".to_owned(), folder.reading));
@@ -58,6 +62,27 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
     }
     let form = Form::Once { bound };
     Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics, form })
+}
+
+/// An input without an array is told before its extents, which the array would decide.
+fn missing(path: &Path, model: &ModelProto, options: &Options) -> Result<(), Diagnostic> {
+    let Some(graph) = &model.graph else { return Ok(()) };
+    let given = |name: &str| {
+        let default = graph.initializer.iter().any(|t| t.name.as_deref() == Some(name));
+        default || options.inputs.contains_key(name) || options.values.contains_key(name)
+    };
+    match graph.input.iter().filter_map(|i| i.name.as_deref()).find(|n| !given(n)) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("{}: there is no array for the input {name:?}", path.display());
+            let d = Diagnostic::error_nowhere("E0810", text);
+            let names: Vec<&str> = options.inputs.keys().map(String::as_str).collect();
+            Err(match nearest(name, names.iter().copied()) {
+                Some(n) => d.with_hint(format!("is it the array {n:?}?")),
+                None => d.with_hint(format!("the file has {names:?}")),
+            })
+        }
+    }
 }
 
 /// Imports, again with the values that are missing where there are some.

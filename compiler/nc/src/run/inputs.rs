@@ -184,6 +184,8 @@ fn missing(file: &str, port: &Port, form: &Form, found: &ArrayFile) -> Diagnosti
 fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo, whole: bool) -> Result<Option<usize>, Diagnostic> {
     let takes = match port.dtype {
         DType::Bool => true,
+        // numpy has no bfloat16: where arrays are as the model's inputs, they may hold its bits.
+        DType::BF16 if *form != Form::Ticks && info.dtype == DType::U16 => true,
         d if d.is_float() && whole && !info.dtype.is_float() => true,
         d if d.is_float() => info.dtype.is_float() && (info.dtype.size() <= d.size() || info.dtype == DType::F64),
         _ => info.dtype.is_int(),
@@ -226,7 +228,14 @@ impl Source for Inputs {
     fn fill(&mut self, ticks: u64, inputs: &mut [Frames]) -> Result<(), Diagnostic> {
         for ((port, reader), to) in self.readers.iter_mut().zip(inputs) {
             let (block, leading) = match reader {
-                Reader::Whole(file) => (file.read(&port.name)?, None),
+                Reader::Whole(file) => {
+                    let block = file.read(&port.name)?;
+                    if (port.dtype, block.dtype()) == (DType::BF16, DType::U16) {
+                        to.bytes_mut().copy_from_slice(block.bytes());
+                        continue;
+                    }
+                    (block, None)
+                }
                 Reader::Frames(reader) => match reader.next(ticks as usize)? {
                     Some(block) => (block, Some(self.at)),
                     None => continue,

@@ -102,7 +102,9 @@ impl Sink for Outputs {
                     writer.append(streams[k], count as usize, frames.bytes())?
                 }
                 Some((writer, Layout::Whole)) => {
-                    let whole = Tensor::from_bytes(port.dtype, port.shape.clone(), frames.bytes());
+                    // numpy has no bfloat16: its bits are written, as they are read.
+                    let dtype = if port.dtype == DType::BF16 { DType::U16 } else { port.dtype };
+                    let whole = Tensor::from_bytes(dtype, port.shape.clone(), frames.bytes());
                     let whole = whole.ok_or_else(|| {
                         Diagnostic::error_nowhere("E0653", format!("{:?} came in another size", port.name))
                     })?;

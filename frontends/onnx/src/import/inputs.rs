@@ -6,7 +6,7 @@ use crate::proto::{Extent, GraphProto, TensorProto, ValueInfoProto, type_proto};
 use crate::{Stop, codes, tensor};
 use nc_ir::diag::nearest;
 use nc_ir::graph::{MAX_RANK, Port};
-use nc_ir::{DType, Diagnostic, TensorType};
+use nc_ir::{DType, Diagnostic, Tensor, TensorType};
 use std::collections::{BTreeMap, HashSet};
 
 fn extent(message: String) -> Diagnostic {
@@ -66,8 +66,9 @@ impl<'m> Importer<'m> {
             replaced.insert(name);
             let (dtype, shape) = declared(info, "input")?;
             if let Some(t) = self.options.values.get(name) {
+                let t = as_bfloat16(dtype, t.clone());
                 self.check_value(name, dtype, shape.as_deref(), t.dtype(), t.shape())?;
-                self.bind(name, Some(Value::known(t.clone(), "")))?;
+                self.bind(name, Some(Value::known(t, "")))?;
                 continue;
             }
             let shape = self.extents_of(name, shape, &dims)?;
@@ -231,6 +232,14 @@ impl<'m> Importer<'m> {
             codes::NODE,
             format!("the output `{name}` is declared as another type than {got}{own:?}, which its node gives"),
         ))
+    }
+}
+
+/// The bits of a bfloat16, for which numpy has no type, as numbers of that type.
+fn as_bfloat16(dtype: DType, t: Tensor) -> Tensor {
+    match dtype == DType::BF16 && t.dtype() == DType::U16 {
+        true => Tensor::from_bytes(dtype, t.shape().to_vec(), t.bytes()).unwrap_or(t),
+        false => t,
     }
 }
 

@@ -125,7 +125,16 @@ fn modulo(c: &mut Call<'_, '_>) -> Results {
             return invalid("floats need the attribute `fmod` = 1");
         }
         let r = float_remainder(c, &a, &b)?;
-        return Ok(vec![if truncated { r } else { floored(c, &r, &b)? }]);
+        if truncated {
+            return Ok(vec![r]);
+        }
+        // A remainder of zero has the sign of the divisor.
+        let r = floored(c, &r, &b)?;
+        let (zero, minus) = (c.scalar(dtype, 0.0), c.scalar(dtype, -0.0));
+        let negative = c.ew(Op::Lt, &[&b, &zero])?;
+        let signed = c.select(&negative, &minus, &zero)?;
+        let none = c.ew(Op::Eq, &[&r, &zero])?;
+        return Ok(vec![c.select(&none, &signed, &r)?]);
     }
     let r = c.ew(Op::Rem, &[&a, &b])?;
     Ok(vec![if truncated { r } else { floored(c, &r, &b)? }])

@@ -66,7 +66,7 @@ fn ramp(c: &mut Call<'_, '_>, n: usize, stride: i64, axis: usize, rank: usize) -
 
 /// The place in the flat `x` of the element that `index` (counted from the front) names along `axis`, for each position
 /// of `index`.
-fn flat_places(c: &mut Call<'_, '_>, shape: &[usize], index: &Value, axis: usize) -> Result<Value, Fault> {
+pub(super) fn flat_places(c: &mut Call<'_, '_>, shape: &[usize], index: &Value, axis: usize) -> Result<Value, Fault> {
     let (own, by) = (c.shape(index), strides(shape));
     let stride = Value::known(Tensor::scalar_i64(by[axis]), "");
     let mut place = c.mul(index, &stride)?;
@@ -78,7 +78,7 @@ fn flat_places(c: &mut Call<'_, '_>, shape: &[usize], index: &Value, axis: usize
 }
 
 /// Operands of an op whose indices have the rank of the data, and are not longer than it on the other axes.
-fn check_elements(shape: &[usize], own: &[usize], axis: usize) -> Result<(), Fault> {
+pub(super) fn check_elements(shape: &[usize], own: &[usize], axis: usize) -> Result<(), Fault> {
     let fits = shape.len() == own.len() && (0..shape.len()).all(|a| a == axis || own[a] <= shape[a]);
     match fits {
         true => Ok(()),
@@ -100,7 +100,7 @@ fn gather_elements(c: &mut Call<'_, '_>) -> Results {
 }
 
 /// Indices brought into an axis of `n` elements.
-fn clamped(c: &mut Call<'_, '_>, index: &Value, n: usize) -> Result<Value, Fault> {
+pub(super) fn clamped(c: &mut Call<'_, '_>, index: &Value, n: usize) -> Result<Value, Fault> {
     let (zero, last) = (c.scalar(DType::I64, 0.0), c.scalar(DType::I64, n.saturating_sub(1) as f64));
     let index = c.ew(Op::Min, &[index, &last])?;
     c.ew(Op::Max, &[&index, &zero])
@@ -108,7 +108,12 @@ fn clamped(c: &mut Call<'_, '_>, index: &Value, n: usize) -> Result<Value, Fault
 
 /// Tuples of indices in the last axis of `index`, after `batch` common axes: the place of the slice that each names, where
 /// slices are counted along the first `batch + k` axes.
-fn tuple_places(c: &mut Call<'_, '_>, shape: &[usize], index: &Value, batch: usize) -> Result<(Value, usize), Fault> {
+pub(super) fn tuple_places(
+    c: &mut Call<'_, '_>,
+    shape: &[usize],
+    index: &Value,
+    batch: usize,
+) -> Result<(Value, usize), Fault> {
     let own = c.shape(index);
     let Some((&k, lead)) = own.split_last() else { return invalid("the indices have no dimensions") };
     if batch > lead.len() || batch + k > shape.len() || own[..batch] != shape[..batch] {

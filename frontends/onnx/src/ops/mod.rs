@@ -21,6 +21,7 @@ mod quant;
 mod recurrent;
 mod reduce;
 mod resize;
+mod scatter;
 mod shape;
 mod signal;
 mod softmax;
@@ -111,7 +112,8 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("Element by element", elementwise::ROWS),
     ("Activations", activation::ROWS),
     ("Shapes", shape::ROWS),
-    ("Gather, scatter and selection", index::ROWS),
+    ("Gather and selection", index::ROWS),
+    ("Scatter and sorting", scatter::ROWS),
     ("Reductions", reduce::ROWS),
     ("Softmax", softmax::ROWS),
     ("Matrix products", matmul::ROWS),

@@ -1,0 +1,37 @@
+//! ONNX's own tests of operators, run by the `nc` binary. The tests are reference data that is not part of the repository;
+//! skipped by name without them.
+
+use nc_tests::{nc_binary, python, root, shared_data, skip};
+use std::process::Command;
+
+/// Classes of the suite that must pass whole. Cases that are not in them may be refused, and are not run here.
+const CLASSES: &str = "^(core\\.(elementwise|activation|gather|reduce|softmax)|niche)";
+
+fn conformance(name: &str, target: &str) {
+    let script = shared_data().and_then(|d| Some(d.parent()?.join("conformance/run.py"))).filter(|s| s.is_file());
+    let Some(script) = script else {
+        return skip(name, "no reference data (NC_SHARED names their folder)");
+    };
+    let Some(python) = python(&["numpy"]) else {
+        return skip(name, "no Python with numpy (NC_PYTHON names one)");
+    };
+    let out = Command::new(python)
+        .arg(script)
+        .args(["--suite", "onnx", "--only", CLASSES, "--target", target, "--nc"])
+        .arg(nc_binary())
+        .current_dir(root())
+        .output()
+        .expect("Python starts");
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));
+}
+
+#[test]
+fn operators_of_onnx_on_the_interpreter() {
+    conformance("operators_of_onnx_on_the_interpreter", "interp");
+}
+
+#[test]
+fn operators_of_onnx_on_the_processor() {
+    conformance("operators_of_onnx_on_the_processor", "cpu");
+}
