@@ -14,6 +14,10 @@ step() {
     printf '\n== %s\n' "$1"
 }
 
+step "dependencies"
+# All of them, those of other systems too: the tests of the house read what each is, without a network.
+cargo fetch --locked
+
 step "shape of the sources"
 if cargo fmt --version >/dev/null 2>&1; then
     cargo fmt --all --check

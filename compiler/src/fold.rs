@@ -3,8 +3,8 @@
 //! Nothing here changes a bit of any result: folding evaluates the op's own definition, and an identity is used only if
 //! it holds for every input (`x * 1`, `x / 1`, `x - 0`, `select` with a known condition; not `x + 0`, which turns -0 into +0).
 
-use crate::rebuild::{self, Rebuild, roots};
 use crate::control;
+use crate::rebuild::{self, Rebuild, roots};
 use nc_ir::graph::{Class, Module, Node, Op, ValueId, expand};
 use nc_ir::kernel::{Evaluate, Scalar};
 use nc_ir::tensor::Tensor;

@@ -71,12 +71,7 @@ impl Rebuild {
     }
 
     /// Appends an op without regions whose results are like these values; the new values.
-    pub fn append<'v>(
-        &mut self,
-        op: Op,
-        args: Vec<ValueId>,
-        like: impl Iterator<Item = &'v Value>,
-    ) -> Vec<ValueId> {
+    pub fn append<'v>(&mut self, op: Op, args: Vec<ValueId>, like: impl Iterator<Item = &'v Value>) -> Vec<ValueId> {
         let graph = &mut self.module.graph;
         let results: Vec<ValueId> = like.map(|v| graph.add_value(v.ty.clone(), v.name.clone())).collect();
         graph.nodes.push(Node { op, args, regions: Vec::new(), results: results.clone() });
@@ -151,10 +146,7 @@ impl Rebuild {
 ///
 /// # Errors
 /// The first error of the pass; the bodies after it are as before.
-pub fn each_body<E>(
-    module: &mut Module,
-    pass: &mut dyn FnMut(&mut Module) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn each_body<E>(module: &mut Module, pass: &mut dyn FnMut(&mut Module) -> Result<(), E>) -> Result<(), E> {
     let mut result = Ok(());
     for k in 0..module.graph.nodes.len() {
         if !has_bodies(&module.graph.nodes[k].op) {

@@ -19,7 +19,8 @@ fn float(shape: &[u64]) -> TensorType {
 fn noise(m: &mut Module, shape: &[u64]) -> ValueId {
     let shape: Vec<usize> = shape.iter().map(|n| *n as usize).collect();
     let n: usize = shape.iter().product();
-    let data: Vec<f32> = (0..n).map(|k| ((k.wrapping_mul(2_654_435_761) >> 7) % 2001) as f32 / 20_000.0 - 0.05).collect();
+    let data: Vec<f32> =
+        (0..n).map(|k| ((k.wrapping_mul(2_654_435_761) >> 7) % 2001) as f32 / 20_000.0 - 0.05).collect();
     let id = m.add_const("", Tensor::from_vec(shape, data).expect("as many as the shape says"));
     m.builder().constant(id).expect("a constant")
 }
@@ -67,7 +68,8 @@ fn seconds(m: Module) -> f64 {
     let code = nc_cranelift::compile(&compiled.program, layout, &nc_cranelift::Options::default()).expect("supported");
     let (mut arena, mut consts) = (lines(layout.arena_bytes), lines(layout.const_bytes));
     // SAFETY: both are as long as the layout says, in whole lines of bytes.
-    let bytes = |l: &mut Vec<Line>, n: u64| unsafe { std::slice::from_raw_parts_mut(l.as_mut_ptr().cast::<u8>(), n as usize) };
+    let bytes =
+        |l: &mut Vec<Line>, n: u64| unsafe { std::slice::from_raw_parts_mut(l.as_mut_ptr().cast::<u8>(), n as usize) };
     layout.reset(&compiled.program, bytes(&mut arena, layout.arena_bytes));
     layout.fill_consts(&compiled.program, bytes(&mut consts, layout.const_bytes));
     let size = |b: &nc_ir::kernel::BufId| {
@@ -101,9 +103,7 @@ fn main() {
         let x = b.linear(p[2], p[3], Some(p[5]))?;
         let h = b.linear(p[0], p[4], None)?;
         let gates = b.add(x, h)?;
-        let gate = |b: &mut GraphBuilder<'_>, k: u64| {
-            b.slice(gates, vec![k * HIDDEN], vec![(k + 1) * HIDDEN], vec![1])
-        };
+        let gate = |b: &mut GraphBuilder<'_>, k: u64| b.slice(gates, vec![k * HIDDEN], vec![(k + 1) * HIDDEN], vec![1]);
         let (i, f, g, o) = (gate(b, 0)?, gate(b, 1)?, gate(b, 2)?, gate(b, 3)?);
         let (i, f, g, o) = (b.sigmoid(i)?, b.sigmoid(f)?, b.tanh(g)?, b.sigmoid(o)?);
         let (old, new) = (b.mul(f, p[1])?, b.mul(i, g)?);

@@ -5,7 +5,7 @@
 
 #![cfg(unix)]
 
-use nc_compiler::{Options, compile, fold, lower, saturate, solve};
+use nc_compiler::{Options, compile, fold, hoist, lower, saturate, solve};
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::{Diagnostic, Tensor, TensorType};
@@ -183,6 +183,8 @@ fn passes(model: &Model) -> Times {
     done("solve");
     fold::run(&mut module);
     done("fold again");
+    hoist::run(&mut module);
+    done("hoist");
     saturate::run(&mut module).expect("a well-typed graph");
     done("saturate");
     fold::run(&mut module);

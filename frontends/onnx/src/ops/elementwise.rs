@@ -28,7 +28,10 @@ pub(super) const ROWS: &[Row] = &[
     row("Erf", &[9, 13], Types::Float, "", |c| unary(c, Op::Erf)),
     row("Sin", &[7, 22], Types::Float, "", |c| unary(c, Op::Sin)),
     row("Cos", &[7, 22], Types::Float, "", |c| unary(c, Op::Cos)),
-    row("Tan", &[7, 22], Types::Float, "", tangent),
+    row("Tan", &[7, 22], Types::Float, "", |c| unary(c, Op::Tan)),
+    row("Asin", &[7, 22], Types::Float, "", |c| unary(c, Op::Asin)),
+    row("Acos", &[7, 22], Types::Float, "", |c| unary(c, Op::Acos)),
+    row("Atan", &[7, 22], Types::Float, "", |c| unary(c, Op::Atan)),
     row("Sinh", &[9, 22], Types::Float, "", |c| hyperbolic(c, Op::Sub)),
     row("Cosh", &[9, 22], Types::Float, "", |c| hyperbolic(c, Op::Add)),
     row("Tanh", &[1, 6, 13], Types::Float, "", |c| unary(c, Op::Tanh)),
@@ -266,13 +269,6 @@ pub(super) fn wide(c: &mut Call<'_, '_>, f: impl FnOnce(&mut Call<'_, '_>, &Valu
     let x = c.cast(&x, wider)?;
     let y = f(c, &x)?;
     Ok(vec![c.cast(&y, dtype)?])
-}
-
-fn tangent(c: &mut Call<'_, '_>) -> Results {
-    wide(c, |c, x| {
-        let (sin, cos) = (c.unary(Op::Sin, x)?, c.unary(Op::Cos, x)?);
-        c.div(&sin, &cos)
-    })
 }
 
 /// `(e^x + e^-x) / 2`, or the difference. The halves of the exponent keep results finite that are.
