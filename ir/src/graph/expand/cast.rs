@@ -4,7 +4,7 @@ use super::{narrow, number};
 use crate::kernel::{Emit, Scalar, ScalarOp, ScalarType, loaded_type};
 use crate::types::DType;
 
-/// Converts from element type `from` to element type `to`; see [`Op::Cast`].
+/// Converts from element type `from` to element type `to`; see [`crate::graph::Op::Cast`].
 pub fn cast<E: Emit>(e: &mut E, x: E::Value, from: DType, to: DType) -> E::Value {
     if from == to {
         return x;
