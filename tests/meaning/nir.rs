@@ -11,7 +11,7 @@ fn nir_files_are_read_and_written_as_python_does() {
         return skip(name, "no Python with numpy and nir (NC_PYTHON names one)");
     };
     let mut command = Command::new(python);
-    command.arg(root().join("tests/meaning/nir.py")).arg("--nc").arg(nc_binary());
+    command.arg(root().join("tests/meaning/nir_check.py")).arg("--nc").arg(nc_binary());
     match shared_data() {
         Some(data) => {
             command.arg("--data").arg(data);
