@@ -4,8 +4,8 @@ mod agreement;
 
 use agreement::disagreement;
 use nc_ir::graph::{
-    ConnId, Connectivity, DelayLine, Graph, LineId, Method, Module, Op, Port, Probe, Real, Rule, State, SynapseDelay,
-    SynapseWeight, ValueId,
+    ConnId, Connectivity, CumulateKind, DelayLine, Graph, LineId, Method, Module, Op, Port, Probe, Real, Rule,
+    ScatterKind, State, SynapseDelay, SynapseWeight, ValueId,
 };
 use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
@@ -367,4 +367,27 @@ fn random_modules_agree() {
     }
     assert!(failed.is_empty(), "{} of {lowered}:\n{}", failed.len(), failed.join("\n"));
     assert!(lowered > 0 || count < 10, "no module was lowered");
+}
+
+#[test]
+fn scattered_cumulated_and_sorted_elements() {
+    let mut m = Module { name: "in order".into(), ..Module::default() };
+    let x = input(&mut m, "x", TensorType::new(DType::F32, [5, 13, 3]));
+    let index = Tensor::from_vec(vec![40], (0..40).map(|k| (k * 37 % 230) - 12).collect::<Vec<i64>>()).expect("count");
+    let (index, updates) = (constant(&mut m, index), constant(&mut m, f32s(&[40], |k| noise(k * 5))));
+    let mut b = m.builder();
+    let mut results: Vec<ValueId> = Vec::new();
+    for kind in ScatterKind::ALL {
+        results.push(b.scatter(x, index, updates, *kind).expect("scatter"));
+    }
+    for axis in 0..3 {
+        for (kind, flag) in [(CumulateKind::Sum, true), (CumulateKind::Prod, false)] {
+            results.push(b.cumulate(x, kind, axis, flag, axis == 1).expect("cumulate"));
+            results.push(b.argsort(x, axis, flag).expect("argsort"));
+        }
+    }
+    for (k, v) in results.into_iter().enumerate() {
+        output(&mut m, &format!("y{k}"), v);
+    }
+    check(&m, 4);
 }

@@ -19,6 +19,7 @@ fn heading(class: Class) -> (&'static str, &'static str) {
             "Reductions",
             "Sums and products go to 16 interleaved partial results, then to a fixed tree; extremes are folded in order.",
         ),
+        Class::Sequential => ("In order", "One element after another, in an order that is part of the op."),
         Class::Synaptic => ("Synapses", "Events, one at a time, in the order (source tick, presynaptic index)."),
         Class::Control => ("Control", "Ops with regions that take whole tensors."),
     }
@@ -47,8 +48,15 @@ fn main() {
         "Operands stand in parentheses (`?`: may be left out, `..`: any number), attributes in braces before them, regions \
          after them. Shape and type rules are checked when an op is built and again by the verifier."
     );
-    let classes =
-        [Class::Data, Class::Elementwise, Class::Contraction, Class::Reduction, Class::Synaptic, Class::Control];
+    let classes = [
+        Class::Data,
+        Class::Elementwise,
+        Class::Contraction,
+        Class::Reduction,
+        Class::Sequential,
+        Class::Synaptic,
+        Class::Control,
+    ];
     for class in classes {
         let (title, text) = heading(class);
         println!("\n## {title}\n\n{text}\n");

@@ -7,6 +7,7 @@
 mod contraction;
 mod data;
 mod homes;
+mod order;
 mod pointwise;
 mod reduction;
 mod region;
@@ -425,6 +426,9 @@ impl<'a> Lowering<'a> {
             Op::Broadcast { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } => self.copy(node),
             Op::Pad { .. } => self.pad(node),
             Op::Gather { .. } => self.gather(node),
+            Op::Scatter { .. } => self.scatter_updates(node),
+            Op::Cumulate { .. } => self.cumulate(node),
+            Op::Argsort { .. } => self.argsort(node),
             Op::Project { .. } => self.project(node),
             Op::PlasticPre { .. } => self.plastic_pre(node),
             Op::PlasticPost { .. } => self.plastic_post(node),

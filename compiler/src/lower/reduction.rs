@@ -20,9 +20,9 @@ const UNROLL: u64 = 32;
 
 /// The reduced elements of one output: `count` of them, `stride` apart.
 #[derive(Clone, Copy)]
-struct Run {
-    count: u64,
-    stride: u64,
+pub(super) struct Run {
+    pub count: u64,
+    pub stride: u64,
 }
 
 /// The events that a sum counts: all elements of a truth value turned into numbers, few enough that every partial sum is
@@ -285,7 +285,7 @@ impl Lowering<'_> {
 }
 
 /// Index of the first reduced element of output `o`: outputs run over the outer axes, then the `stride` inner elements.
-fn element(b: &mut KernelBuilder, o: Val, run: Run) -> Index {
+pub(super) fn element(b: &mut KernelBuilder, o: Val, run: Run) -> Index {
     if run.stride == 1 {
         return Index::default().plus(o, run.count as i64);
     }

@@ -230,6 +230,55 @@ choice! {
 }
 
 choice! {
+    /// How [`crate::graph::Op::Scatter`] combines an element with an update.
+    ScatterKind {
+        /// The update takes the element's place: of several the last stays.
+        Set = "set",
+        /// Their sum.
+        Add = "add",
+        /// Their product.
+        Mul = "mul",
+        /// The larger; NaN if either is NaN.
+        Max = "max",
+        /// The smaller; NaN if either is NaN.
+        Min = "min",
+    }
+}
+
+impl ScatterKind {
+    /// The element-wise op of (element, update); `None` for [`ScatterKind::Set`].
+    pub fn op(self) -> Option<crate::graph::Op> {
+        match self {
+            ScatterKind::Set => None,
+            ScatterKind::Add => Some(crate::graph::Op::Add),
+            ScatterKind::Mul => Some(crate::graph::Op::Mul),
+            ScatterKind::Max => Some(crate::graph::Op::Max),
+            ScatterKind::Min => Some(crate::graph::Op::Min),
+        }
+    }
+}
+
+choice! {
+    /// What [`crate::graph::Op::Cumulate`] keeps along its axis.
+    CumulateKind {
+        /// The sum, from +0.
+        Sum = "sum",
+        /// The product, from 1.
+        Prod = "prod",
+    }
+}
+
+impl CumulateKind {
+    /// The element-wise op of (so far, next), and the number that it starts from.
+    pub fn op(self) -> (crate::graph::Op, i64) {
+        match self {
+            CumulateKind::Sum => (crate::graph::Op::Add, 0),
+            CumulateKind::Prod => (crate::graph::Op::Mul, 1),
+        }
+    }
+}
+
+choice! {
     /// How [`crate::graph::Op::Pool`] combines a window.
     PoolKind {
         /// Sum of the window, in row-major order, from +0.

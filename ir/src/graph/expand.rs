@@ -115,6 +115,9 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         | Op::Reduce { .. }
         | Op::Argmax { .. }
         | Op::Argmin { .. }
+        | Op::Scatter { .. }
+        | Op::Cumulate { .. }
+        | Op::Argsort { .. }
         | Op::Project { .. }
         | Op::PlasticPre { .. }
         | Op::PlasticPost { .. }

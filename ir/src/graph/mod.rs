@@ -14,7 +14,7 @@ pub mod testing;
 pub mod text;
 pub mod verify;
 
-pub use attr::{AttrValue, Distribution, Method, PoolKind, Real, ReduceKind};
+pub use attr::{AttrValue, CumulateKind, Distribution, Method, PoolKind, Real, ReduceKind, ScatterKind};
 pub use connect::{Connectivity, Rule, SynapseDelay, SynapseWeight};
 pub use infer::MAX_RANK;
 pub use op::{Arity, Class, Op, OpInfo, TABLE};

@@ -4,7 +4,7 @@
 //! the builder, the printer, the parser, the e-graph language and the reference page are made from this table; shape and
 //! type rules are in [`super::infer`], meaning in [`crate::interp`], the expansion to kernels in the compiler.
 
-use super::attr::{Attr, AttrValue, Distribution, Method, PoolKind, Real, ReduceKind};
+use super::attr::{Attr, AttrValue, CumulateKind, Distribution, Method, PoolKind, Real, ReduceKind, ScatterKind};
 use super::{ConnId, ConstId, Graph, GraphBuilder, LineId, OpError, ValueId};
 use crate::types::DType;
 
@@ -30,6 +30,8 @@ pub enum Class {
     Contraction,
     /// Combines elements along axes.
     Reduction,
+    /// Goes through elements one after another.
+    Sequential,
     /// Events through synapses.
     Synaptic,
     /// Has regions.
@@ -331,6 +333,17 @@ ops! {
     Reduction Argmax = argmax(one x) { axis: usize, keep: bool, last: bool } -> one;
     /// Index (`i64`) of the first smallest element along `axis`, with `last` of the last one; a NaN is smaller than all.
     Reduction Argmin = argmin(one x) { axis: usize, keep: bool, last: bool } -> one;
+
+    /// `x` with its elements at `index` (`i64`, row-major positions in `x`) combined with `updates` (of the shape of `index`),
+    /// one after another in ascending position of the update, each rounded or wrapped to the element type. An update whose
+    /// index is out of range is dropped.
+    Sequential Scatter = scatter(one x, one index, one updates) { kind: ScatterKind } -> one;
+    /// The sum or product of the elements so far along `axis`, in order, each step rounded or wrapped to the element type;
+    /// with `exclusive` without the element itself, with `reverse` from the last element on.
+    Sequential Cumulate = cumulate(one x) { kind: CumulateKind, axis: usize, exclusive: bool, reverse: bool } -> one;
+    /// The positions (`i64`) along `axis` that put its elements in ascending (or descending) order. Equal elements stay in
+    /// the order in which they stand, either way; NaN counts as greater than every number.
+    Sequential Argsort = argsort(one x) { axis: usize, descending: bool } -> one;
 
     /// Delivers events through the synapses of `conn`, one at a time, in the order (source tick, presynaptic index) for
     /// each target. `now` is the source's spikes of this tick (needed for synapses of delay 0), `line` the delay line of

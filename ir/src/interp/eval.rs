@@ -3,7 +3,7 @@
 use super::columns::{self, Columns};
 use super::register::{put, scalars, zeros};
 use super::synapse::Synapses;
-use super::{broken, data, tensor_ops};
+use super::{broken, data, order, tensor_ops};
 use crate::diag::Diagnostic;
 use crate::graph::expand::{elementwise, load};
 use crate::graph::{Class, ConnId, Constant, Graph, LineId, Node, Op, ValueId};
@@ -128,6 +128,11 @@ impl Context<'_> {
             Op::Reduce { kind, axes, keep } => one(tensor_ops::reduce(&args[0], *kind, axes, *keep)),
             Op::Argmax { axis, keep, last } => one(tensor_ops::arg_extreme(&args[0], *axis, *keep, *last, true)),
             Op::Argmin { axis, keep, last } => one(tensor_ops::arg_extreme(&args[0], *axis, *keep, *last, false)),
+            Op::Scatter { kind } => one(order::scatter(&args[0], &args[1], &args[2], *kind)),
+            Op::Cumulate { kind, axis, exclusive, reverse } => {
+                one(order::cumulate(&args[0], *kind, *axis, *exclusive, *reverse))
+            }
+            Op::Argsort { axis, descending } => one(order::argsort(&args[0], *axis, *descending)),
             Op::Project { conn, line, now_count, state_count } => {
                 let (now, rest) = args.split_at(*now_count);
                 let (states, reads) = rest.split_at(*state_count);

@@ -7,6 +7,7 @@
 mod columns;
 mod data;
 pub(crate) mod eval;
+mod order;
 pub(crate) mod pointwise;
 pub(crate) mod register;
 mod synapse;

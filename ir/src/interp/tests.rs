@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::graph::{
-    Connectivity, DelayLine, GraphBuilder, Method, OpError, PoolKind, Pools, Port, Probe, Real, ReduceKind, Rule,
-    State, SynapseDelay, SynapseWeight, ValueId,
+    Connectivity, CumulateKind, DelayLine, GraphBuilder, Method, OpError, PoolKind, Pools, Port, Probe, Real,
+    ReduceKind, Rule, ScatterKind, State, SynapseDelay, SynapseWeight, ValueId,
 };
 use crate::types::DType;
 
@@ -88,6 +88,62 @@ fn reductions_of_unsigned_types_compare_as_such() {
         Ok(vec![largest, g.reduce(x[0], ReduceKind::Sum, vec![0], false)?])
     });
     assert_eq!((out[0].as_slice::<u32>(), out[1].as_slice::<u32>()), (&[u32::MAX][..], &[0][..]));
+}
+
+#[test]
+fn updates_are_scattered_in_their_order_and_dropped_outside() {
+    let x = f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let (index, updates) = (i64s(&[6], &[3, 0, 3, -1, 4, i64::MAX]), f32s(&[6], &[0.5, 9.0, 8.0, 7.0, 6.0, 5.0]));
+    let out = run(&[x, index, updates], |g, x| {
+        ScatterKind::ALL.iter().map(|kind| g.scatter(x[0], x[1], x[2], *kind)).collect()
+    });
+    assert_eq!(out[0], f32s(&[2, 2], &[9.0, 2.0, 3.0, 8.0]));
+    assert_eq!(out[1], f32s(&[2, 2], &[10.0, 2.0, 3.0, 12.5]));
+    assert_eq!(out[2], f32s(&[2, 2], &[9.0, 2.0, 3.0, 16.0]));
+    assert_eq!(out[3], f32s(&[2, 2], &[9.0, 2.0, 3.0, 8.0]));
+    assert_eq!(out[4], f32s(&[2, 2], &[1.0, 2.0, 3.0, 0.5]));
+    // Each step is rounded: 1 + 2^24 loses the 1, in this order.
+    let out = run(&[f32s(&[1], &[1.0]), i64s(&[2], &[0, 0]), f32s(&[2], &[16_777_216.0, -16_777_216.0])], |g, x| {
+        Ok(vec![g.scatter(x[0], x[1], x[2], ScatterKind::Add)?])
+    });
+    assert_eq!(out[0], f32s(&[1], &[0.0]));
+}
+
+#[test]
+fn sums_and_products_so_far() {
+    let x = i64s(&[2, 3], &[1, 2, 3, 4, 5, 6]);
+    let out = run(&[x, Tensor::from_vec(vec![3], vec![200u8, 100, 3]).expect("count")], |g, x| {
+        Ok(vec![
+            g.cumulate(x[0], CumulateKind::Sum, 1, false, false)?,
+            g.cumulate(x[0], CumulateKind::Sum, 1, true, true)?,
+            g.cumulate(x[0], CumulateKind::Prod, 0, false, false)?,
+            g.cumulate(x[0], CumulateKind::Prod, 1, true, false)?,
+            g.cumulate(x[1], CumulateKind::Sum, 0, false, false)?,
+        ])
+    });
+    assert_eq!(out[0].as_slice::<i64>(), [1, 3, 6, 4, 9, 15]);
+    assert_eq!(out[1].as_slice::<i64>(), [5, 3, 0, 11, 6, 0]);
+    assert_eq!(out[2].as_slice::<i64>(), [1, 2, 3, 4, 10, 18]);
+    assert_eq!(out[3].as_slice::<i64>(), [1, 1, 2, 1, 4, 20]);
+    assert_eq!(out[4].as_slice::<u8>(), [200, 44, 47]);
+}
+
+#[test]
+fn sorting_is_stable_and_puts_nan_above_every_number() {
+    let x = f32s(&[8], &[0.0, f32::NAN, -1.0, -0.0, f32::INFINITY, 3.0, f32::NAN, 3.0]);
+    let u = Tensor::from_vec(vec![2, 2], vec![u64::MAX, 1, 7, 1 << 63]).expect("count");
+    let out = run(&[x, u], |g, x| {
+        Ok(vec![
+            g.argsort(x[0], 0, false)?,
+            g.argsort(x[0], 0, true)?,
+            g.argsort(x[1], 1, false)?,
+            g.argsort(x[1], 0, true)?,
+        ])
+    });
+    assert_eq!(out[0].as_slice::<i64>(), [2, 0, 3, 5, 7, 4, 1, 6]);
+    assert_eq!(out[1].as_slice::<i64>(), [1, 6, 4, 5, 7, 0, 3, 2]);
+    assert_eq!(out[2].as_slice::<i64>(), [1, 0, 0, 1]);
+    assert_eq!(out[3].as_slice::<i64>(), [0, 1, 1, 0]);
 }
 
 #[test]

@@ -20,8 +20,10 @@ const MULTIPLICATIONS: u64 = 1 << 22;
 impl Importer<'_> {
     /// The results of an op on known tensors, or `None` if they are better left to the compiled model.
     pub(super) fn fold(&self, op: &Op, args: &[Tensor]) -> Result<Option<Vec<Value>>, Fault> {
-        if !matches!(op.info().class, Class::Elementwise | Class::Data | Class::Contraction | Class::Reduction)
-            || matches!(op, Op::Random { .. } | Op::Tick | Op::Delayed { .. } | Op::Const { .. })
+        if !matches!(
+            op.info().class,
+            Class::Elementwise | Class::Data | Class::Contraction | Class::Reduction | Class::Sequential
+        ) || matches!(op, Op::Random { .. } | Op::Tick | Op::Delayed { .. } | Op::Const { .. })
         {
             return Ok(None);
         }

@@ -139,6 +139,9 @@ impl<'a> Cx<'a> {
             Op::Reduce { kind, axes, keep } => self.reduce(*kind, axes, *keep),
             Op::Argmax { axis, keep, last: _ } => self.arg_extreme("largest", *axis, *keep),
             Op::Argmin { axis, keep, last: _ } => self.arg_extreme("smallest", *axis, *keep),
+            Op::Scatter { kind } => self.scatter(*kind),
+            Op::Cumulate { kind: _, axis, exclusive: _, reverse: _ } => self.along(*axis, None),
+            Op::Argsort { axis, descending: _ } => self.along(*axis, Some(DType::I64)),
             Op::Project { conn, line, now_count, state_count } => self.project(*conn, *line, *now_count, *state_count),
             Op::PlasticPre { conn, line, now_count, state_count, synapse_count } => {
                 self.plastic_pre(*conn, *line, *now_count, *state_count, *synapse_count)

@@ -1,7 +1,7 @@
 //! Rules of contractions and reductions.
 
 use super::{Cx, Kind, Types, one, shape_text};
-use crate::graph::{PoolKind, ReduceKind};
+use crate::graph::{PoolKind, ReduceKind, ScatterKind};
 use crate::types::{DType, Dim, TensorType};
 
 impl Cx<'_> {
@@ -213,6 +213,32 @@ impl Cx<'_> {
         }
         let reduced: Vec<bool> = (0..x.rank()).map(|a| a == axis).collect();
         one(TensorType { dtype: DType::I64, shape: reduced_shape(&x.shape, &reduced, keep) })
+    }
+
+    pub(super) fn scatter(&self, kind: ScatterKind) -> Types {
+        if kind != ScatterKind::Set {
+            self.expect_kind(0, Kind::Number)?;
+        }
+        self.expect_dtype(1, DType::I64)?;
+        self.expect_dtype(2, self.ty(0).dtype)?;
+        if self.ty(1).shape != self.ty(2).shape {
+            return Err(format!(
+                "{} has shape {}, but {} has shape {}",
+                self.operand(2),
+                shape_text(&self.ty(2).shape),
+                self.operand(1),
+                shape_text(&self.ty(1).shape)
+            ));
+        }
+        one(self.ty(0).clone())
+    }
+
+    /// A value for each number along an axis, of another element type or of the same.
+    pub(super) fn along(&self, axis: usize, dtype: Option<DType>) -> Types {
+        self.expect_kind(0, Kind::Number)?;
+        self.expect_axis(0, axis)?;
+        let x = self.ty(0);
+        one(x.with_dtype(dtype.unwrap_or(x.dtype)))
     }
 }
 

@@ -4,8 +4,8 @@
 
 use super::{Case, Choices, MAX_ELEMENTS, data};
 use crate::graph::{
-    ConnId, Connectivity, DelayLine, Distribution, Graph, GraphBuilder, LineId, Module, Op, OpError, PoolKind, Pools,
-    Port, Probe, Real, ReduceKind, Rule, State, SynapseDelay, SynapseWeight, ValueId,
+    ConnId, Connectivity, CumulateKind, DelayLine, Distribution, Graph, GraphBuilder, LineId, Module, Op, OpError,
+    PoolKind, Pools, Port, Probe, Real, ReduceKind, Rule, ScatterKind, State, SynapseDelay, SynapseWeight, ValueId,
 };
 use crate::tensor::Tensor;
 use crate::types::{DType, Dim, TensorType};
@@ -392,6 +392,9 @@ impl Gen {
 
     fn reduction(&mut self) -> Result<(), OpError> {
         let Some(x) = self.find(|t| t.rank() > 0) else { return Ok(()) };
+        if self.c.once_in(3) {
+            return self.sequential(x);
+        }
         let (rank, dtype) = (self.ty(x).rank(), self.ty(x).dtype);
         let keep = self.c.once_in(2);
         if self.c.once_in(4) {
@@ -405,6 +408,26 @@ impl Gen {
             if dtype == DType::Bool { &[ReduceKind::Max, ReduceKind::Min] } else { ReduceKind::ALL };
         let kind = kinds[self.c.below(kinds.len())];
         self.b().reduce(x, kind, axes, keep).map(|_| ())
+    }
+
+    fn sequential(&mut self, x: ValueId) -> Result<(), OpError> {
+        let (axis, dtype) = (self.c.below(self.ty(x).rank()), self.ty(x).dtype);
+        let (one, other) = (self.c.once_in(2), self.c.once_in(2));
+        match self.c.below(3) {
+            0 => self.b().argsort(x, axis, one).map(|_| ()),
+            1 => {
+                let kind = CumulateKind::ALL[self.c.below(CumulateKind::ALL.len())];
+                self.b().cumulate(x, kind, axis, one, other).map(|_| ())
+            }
+            _ => {
+                let shape = vec![1 + self.c.below(9) as u64];
+                let index = self.of_type(&TensorType::new(DType::I64, shape.clone()))?;
+                let updates = self.of_type(&TensorType::new(dtype, shape))?;
+                let kinds = if dtype == DType::Bool { &[ScatterKind::Set][..] } else { ScatterKind::ALL };
+                let kind = kinds[self.c.below(kinds.len())];
+                self.b().scatter(x, index, updates, kind).map(|_| ())
+            }
+        }
     }
 
     /// A region that computes something of each result type from its parameters.

@@ -200,7 +200,12 @@ fn graph(g: &Graph, pools: Pools<'_>, kind: Kind, around: &str, depth: usize) ->
         for (region, name) in node.regions.iter().zip(node.op.info().regions) {
             let inner = match node.op.info().class {
                 Class::Synaptic => Kind::PerEvent,
-                Class::Elementwise | Class::Data | Class::Contraction | Class::Reduction | Class::Control => Kind::Body,
+                Class::Elementwise
+                | Class::Data
+                | Class::Contraction
+                | Class::Reduction
+                | Class::Sequential
+                | Class::Control => Kind::Body,
             };
             graph(region, pools, inner, &format!("{place}, region `{name}`"), depth + 1)?;
         }
