@@ -77,7 +77,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
         BOUND,
         "a model beyond the bounds of the reader",
         "Graphs nest at most 24 deep, functions at most 64, and a model has at most 262,144 nodes once its functions are \
-         inlined. A tensor must fit in the memory that --max-memory allows.",
+         inlined. Its nodes, attributes and names take at most 512 MiB in memory, which is counted before they are \
+         decoded. A tensor must fit in the memory that --max-memory allows.",
     ),
     (
         NEEDS,

@@ -10,6 +10,7 @@
 
 pub mod codes;
 mod import;
+mod measure;
 pub mod ops;
 pub mod proto;
 mod read;

@@ -35,7 +35,7 @@ fn with_tensor(t: TensorProto) -> ModelProto {
 /// Reads and imports the bytes of a model with at most 16 MiB: the code and sentence of the refusal.
 fn refused(m: &ModelProto) -> (&'static str, String) {
     let options = Options { max_memory: 16 << 20, ..Options::default() };
-    let stop = read(m.encode_to_vec()).map_err(Stop::Wrong).and_then(|m| import(&m, &options, &mut NoLoader));
+    let stop = read(m.encode_to_vec(), 16 << 20).map_err(Stop::Wrong).and_then(|m| import(&m, &options, &mut NoLoader));
     match stop {
         Ok(_) => panic!("the model is taken"),
         Err(Stop::Wrong(d)) => (d.code, d.message),
@@ -57,21 +57,58 @@ fn small() -> Vec<u8> {
 #[test]
 fn a_model_cut_short_anywhere() {
     let whole = small();
-    assert!(read(whole.clone()).is_ok());
+    assert!(read(whole.clone(), 1 << 20).is_ok());
     for n in 0..whole.len() {
         // A cut between two fields leaves a smaller model, which must do no harm either.
-        if let Ok(m) = read(whole[..n].to_vec()) {
+        if let Ok(m) = read(whole[..n].to_vec(), 1 << 20) {
             let _ = import(&m, &Options::default(), &mut NoLoader);
         }
     }
-    assert_eq!(read(Vec::new()).expect_err("empty").code, "E1001");
-    assert_eq!(read(b"module \"x\" {}".to_vec()).expect_err("text").code, "E1001");
+    assert_eq!(read(Vec::new(), 1 << 20).expect_err("empty").code, "E1001");
+    assert_eq!(read(b"module \"x\" {}".to_vec(), 1 << 20).expect_err("text").code, "E1001");
+}
+
+/// A field of so many bytes.
+fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag << 3 | 2];
+    let mut n = content.len();
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+    out.extend(content);
+    out
+}
+
+#[test]
+fn many_messages_of_two_bytes_are_counted_before_they_are_made() {
+    // 16 MiB of empty nodes would take more than a gigabyte; so do empty names of operands, and values that nest.
+    let graphs = [
+        [0x0a, 0].repeat(8 << 20),
+        field(1, &[0x0a, 0].repeat(8 << 20)),
+        field(1, &field(5, &field(6, &[0x0a, 0].repeat(8 << 20)))),
+        field(12, &field(2, &field(1, &field(2, &[0x0a, 0].repeat(16 << 20))))),
+    ];
+    for graph in graphs {
+        let d = read([vec![8, 10], field(7, &graph)].concat(), 8 << 30).expect_err("too many messages");
+        assert!(d.code == "E1009" && d.message.contains("MiB"), "{}: {}", d.code, d.message);
+    }
+}
+
+#[test]
+fn packed_numbers_are_counted_before_they_are_made() {
+    let tensor = field(7, &vec![1; 1 << 20]);
+    let bytes = [vec![8, 10], field(7, &field(5, &tensor))].concat();
+    let d = read(bytes.clone(), 8 << 20).expect_err("numbers beyond the limit");
+    assert!(d.code == "E1009" && d.message.contains("numbers"), "{}: {}", d.code, d.message);
+    assert!(read(bytes, 32 << 20).is_ok());
 }
 
 proptest! {
     #[test]
     fn bytes_of_any_kind(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(m) = read(bytes) {
+        if let Ok(m) = read(bytes, 1 << 20) {
             let _ = import(&m, &Options { max_memory: 1 << 20, ..Options::default() }, &mut NoLoader);
         }
     }
@@ -83,7 +120,7 @@ proptest! {
         bytes[k] = to;
         let next = (k + 1) % bytes.len();
         bytes[next] = and;
-        if let Ok(m) = read(bytes) {
+        if let Ok(m) = read(bytes, 1 << 20) {
             let _ = import(&m, &Options { max_memory: 1 << 20, ..Options::default() }, &mut NoLoader);
         }
     }

@@ -15,7 +15,7 @@ fn zeros(ty: &TensorType) -> Option<Tensor> {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(model) = read(bytes.to_vec()) else { return };
+    let Ok(model) = read(bytes.to_vec(), 1 << 24) else { return };
     let Ok(module) = import(&model, &Options { max_memory: LIMIT, ..Options::default() }, &mut NoLoader) else { return };
     let inputs: Option<Vec<Tensor>> = module.inputs.iter().map(|p| zeros(module.graph.ty(p.value))).collect();
     let (Some(inputs), Ok(mut it)) = (inputs, Interpreter::with_limit(Arc::new(module), LIMIT)) else { return };

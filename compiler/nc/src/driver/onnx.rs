@@ -34,7 +34,7 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
     times.push(("read".to_owned(), start.elapsed()));
     let start = Instant::now();
     let named = |d: Diagnostic| Diagnostic { message: format!("{}: {}", args.model.display(), d.message), ..d };
-    let model = nc_onnx::read(bytes).map_err(named)?;
+    let model = nc_onnx::read(bytes, args.max_memory).map_err(named)?;
     times.push(("decode".to_owned(), start.elapsed()));
     let start = Instant::now();
     let mut folder = Folder { path: folder_of(&args.model), real: None, reading: Duration::ZERO };
