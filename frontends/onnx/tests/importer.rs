@@ -329,3 +329,27 @@ fn nothing_is_a_size_too() {
     assert_eq!(run("Hardmax", vec![f32s(&[2, 0], &[])], vec![]).shape(), [2, 0]);
     assert_eq!(run("Relu", vec![f32s(&[3, 0], &[])], vec![]).shape(), [3, 0]);
 }
+
+#[test]
+fn an_output_that_is_declared_with_an_axis_of_extent_1_too_many() {
+    let declared = |extents: &[i64]| {
+        let dims = |list: &[i64]| list.iter().map(|n| Extent::Value(*n)).collect::<Vec<_>>();
+        let graph = GraphProto {
+            node: vec![node("Identity", &["x"], &["y"], vec![])],
+            input: vec![info("x", &dims(&[1, 3]))],
+            output: vec![info("y", &dims(extents))],
+            ..GraphProto::default()
+        };
+        ModelProto { ir_version: Some(10), opset_import: sets(), graph: Some(graph), ..ModelProto::default() }
+    };
+    let x = counting(&[1, 3]);
+    for extents in [&[1, 3][..], &[1, 1, 3], &[3]] {
+        assert_eq!(evaluate(&declared(extents), &Options::default(), &[x.clone()]), [x.clone()]);
+    }
+    for extents in [&[3, 1, 2][..], &[2, 1, 3], &[]] {
+        match import(&declared(extents), &Options::default(), &mut NoLoader) {
+            Err(Stop::Wrong(d)) => assert_eq!(d.code, "E1004", "{}", d.message),
+            other => panic!("{extents:?}: {other:?}"),
+        }
+    }
+}

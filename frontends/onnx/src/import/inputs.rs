@@ -217,14 +217,15 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// An output has the element type and rank that the model declares for it.
+    /// An output has the element type and rank that the model declares for it. Some exporters declare the last states of
+    /// recurrent layers with an axis of extent 1 too many: axes of extent 1 do not count where ranks differ.
     pub(super) fn check_declared(&self, info: &'m ValueInfoProto, value: &Value) -> Result<(), Diagnostic> {
         if info.r#type.as_ref().and_then(|t| t.value.as_ref()).is_none() {
             return Ok(());
         }
         let (dtype, shape) = declared(info, "output")?;
         let (got, own) = (self.dtype_of(value), self.shape_of(value));
-        if got == dtype && shape.is_none_or(|s| s.len() == own.len()) {
+        if got == dtype && shape.is_none_or(|s| s.len() == own.len() || same_but_ones(&s, &own)) {
             return Ok(());
         }
         let name = info.name.as_deref().unwrap_or("");
@@ -233,6 +234,14 @@ impl<'m> Importer<'m> {
             format!("the output `{name}` is declared as another type than {got}{own:?}, which its node gives"),
         ))
     }
+}
+
+/// True if declared extents are those of a shape once axes of extent 1 are left out; a name stands for any extent.
+fn same_but_ones(declared: &[Option<&Extent>], shape: &[usize]) -> bool {
+    let declared: Vec<_> = declared.iter().filter(|d| !matches!(d, Some(Extent::Value(1)))).collect();
+    let shape: Vec<_> = shape.iter().filter(|n| **n != 1).collect();
+    let fits = |(d, n): (&&Option<&Extent>, &&usize)| !matches!(d, Some(Extent::Value(v)) if *v != **n as i64);
+    declared.len() == shape.len() && declared.iter().zip(&shape).all(fits)
 }
 
 /// The bits of a bfloat16, for which numpy has no type, as numbers of that type.
