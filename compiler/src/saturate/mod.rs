@@ -59,7 +59,7 @@ impl Analysis<Term> for Types {
 pub(crate) fn result_dtype(op: &Op, args: &[DType]) -> DType {
     match op {
         Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => DType::Bool,
-        Op::Cast { to } => *to,
+        Op::Cast { to } | Op::Bitcast { to } => *to,
         Op::Random { .. } => DType::F32,
         Op::Select => args.get(1).copied().unwrap_or(DType::F32),
         _ => args.first().copied().unwrap_or(DType::F32),

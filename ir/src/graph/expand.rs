@@ -10,7 +10,7 @@ mod cast;
 #[cfg(test)]
 mod tests;
 
-pub use cast::cast;
+pub use cast::{bitcast, cast};
 
 use super::{Constant, Distribution, Graph, Op};
 use crate::kernel::{Emit, Scalar, ScalarOp, ScalarType, loaded_type};
@@ -93,6 +93,7 @@ pub fn elementwise<E: Emit>(e: &mut E, op: &Op, args: &[E::Value], dtypes: &[DTy
         }
         Op::Select => x.e.op(ScalarOp::Select, args),
         Op::Cast { to } => cast(x.e, args[0], dtype, *to),
+        Op::Bitcast { to } => bitcast(x.e, args[0], dtype, *to),
         Op::Random { law, stream } => match law {
             Distribution::Uniform => random::uniform(x.e, *stream, args[0], args[1]),
             Distribution::Normal => random::normal(x.e, *stream, args[0], args[1]),

@@ -308,6 +308,9 @@ ops! {
     /// Conversion. Float to float rounds to nearest even; float to integer truncates, saturates, NaN to 0; integer to
     /// integer wraps; anything to `bool` is "not zero"; `bool` to anything is 1 or 0.
     Elementwise Cast = cast(one x) { to: DType } -> one;
+    /// The bits of `x` as an element of another type of the same width: of 32 or 64 bits, or of two integers. The bits of a
+    /// NaN are not defined.
+    Elementwise Bitcast = bitcast(one x) { to: DType } -> one;
     /// A draw keyed by (`stream`, `i`, `j`): Philox 4x32-10, the same wherever and whenever it is evaluated. `i`, `j`: i64.
     Elementwise Random = random(one i, one j) { law: Distribution, stream: u64 } -> one;
 

@@ -200,6 +200,7 @@ impl Context<'_> {
             | Op::Shr
             | Op::Select
             | Op::Cast { .. }
+            | Op::Bitcast { .. }
             | Op::Random { .. } => Err(misfit(op)),
         }
     }

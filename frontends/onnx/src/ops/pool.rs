@@ -3,13 +3,14 @@
 use super::conv::{Windows, per_axis, spatial, windows};
 use super::{Row, Types, row};
 use crate::import::{Call, Fault, Results, Value, invalid};
-use nc_ir::graph::{Op, PoolKind, ReduceKind};
+use nc_ir::graph::{Op, PoolKind, ReduceKind, ScatterKind};
 use nc_ir::{DType, Tensor};
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
     row("AveragePool", &[1, 7, 10, 11, 19, 22], Types::Float, "", average),
     row("MaxPool", &[1, 8, 10, 11, 12, 22], Types::Number, "", max),
+    row("MaxUnpool", &[9, 11, 22], Types::Float, "", unpool),
     row("LpPool", &[1, 2, 11, 18, 22], Types::Float, "", lp),
     row("GlobalAveragePool", &[1, 22], Types::Float, "", |c| global(c, ReduceKind::Mean)),
     row("GlobalMaxPool", &[1, 22], Types::Float, "", |c| global(c, ReduceKind::Max)),
@@ -165,6 +166,64 @@ fn places(
     let all = c.add(&in_plane, &plane)?;
     let result: Vec<usize> = [&shape[..2], &counts].concat();
     c.reshape(&all, &result)
+}
+
+/// Puts each element where its index says, among zeros. Indices are flat positions in the shape that stride and window give;
+/// in a larger `output_shape` the elements keep their coordinates.
+fn unpool(c: &mut Call<'_, '_>) -> Results {
+    let (x, index) = (c.operand(0)?, c.operand(1)?);
+    let extents = spatial(c, &x)?;
+    let n = extents.len();
+    if !c.has("kernel_shape") {
+        return invalid("the attribute `kernel_shape` is missing");
+    }
+    let size = per_axis(c, "kernel_shape", n, 1, 1)?;
+    let stride = per_axis(c, "strides", n, 1, 1)?;
+    let pads = per_axis(c, "pads", 2 * n, 0, 0)?;
+    let shape = c.shape(&x);
+    if c.shape(&index) != shape {
+        return invalid(format!("indices {:?} for elements {shape:?}", c.shape(&index)));
+    }
+    let mut own = shape[..2].to_vec();
+    for a in 0..n {
+        let full = (extents[a] as u64).saturating_sub(1).saturating_mul(stride[a]).saturating_add(size[a]);
+        own.push(full.saturating_sub(pads[a].saturating_add(pads[n + a])) as usize);
+    }
+    let target = match c.optional(2) {
+        None => own.clone(),
+        Some(v) => {
+            let list = c.known_ints(&v, "the shape of the result")?;
+            list.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect()
+        }
+    };
+    if target.len() != own.len() || target[..2] != shape[..2] {
+        return invalid(format!("the shape {target:?} of the result does not fit an operand of shape {shape:?}"));
+    }
+    let place = if target == own { index } else { moved(c, &index, &own, &target)? };
+    let zero = c.scalar(c.dtype(&x), 0.0);
+    let zeros = c.broadcast(&zero, &target)?;
+    Ok(vec![c.op(Op::Scatter { kind: ScatterKind::Set }, &[zeros, place, x])?])
+}
+
+/// Flat positions in one shape as those of the same coordinates in another; -1 for those that it has not.
+fn moved(c: &mut Call<'_, '_>, index: &Value, from: &[usize], to: &[usize]) -> Result<Value, Fault> {
+    let mut rest = index.clone();
+    let mut place = c.scalar(DType::I64, 0.0);
+    let mut inside = c.scalar(DType::Bool, 1.0);
+    let mut stride = 1usize;
+    for (from, to) in from.iter().zip(to).rev() {
+        let extent = c.scalar(DType::I64, *from as f64);
+        let coordinate = c.ew(Op::Rem, &[&rest, &extent])?;
+        rest = c.div(&rest, &extent)?;
+        let (by, limit) = (c.scalar(DType::I64, stride as f64), c.scalar(DType::I64, *to as f64));
+        let within = c.ew(Op::Lt, &[&coordinate, &limit])?;
+        inside = c.ew(Op::And, &[&inside, &within])?;
+        let part = c.mul(&coordinate, &by)?;
+        place = c.add(&place, &part)?;
+        stride = stride.saturating_mul(*to);
+    }
+    let nowhere = c.scalar(DType::I64, -1.0);
+    c.select(&inside, &place, &nowhere)
 }
 
 /// `|x|` to a power.

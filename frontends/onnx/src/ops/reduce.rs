@@ -3,7 +3,7 @@
 use super::{Row, Types, row};
 use crate::import::{Call, Fault, Results, Value, invalid};
 use nc_ir::DType;
-use nc_ir::graph::{Op, ReduceKind};
+use nc_ir::graph::{CumulateKind, Op, ReduceKind};
 
 const TYPES: Types = Types::Number;
 
@@ -23,8 +23,8 @@ pub(super) const ROWS: &[Row] = &[
     row("ReduceLogSumExp", &[1, 11, 13, 18, 28], TYPES, "", |c| reduction(c, 18, log_sum_exp)),
     row("ArgMax", &[1, 11, 12, 13], TYPES, "", |c| arg(c, true)),
     row("ArgMin", &[1, 11, 12, 13], TYPES, "", |c| arg(c, false)),
-    row("CumSum", &[11, 14], TYPES, "", |c| running(c, Op::Add, 0.0)),
-    row("CumProd", &[26], TYPES, "", |c| running(c, Op::Mul, 1.0)),
+    row("CumSum", &[11, 14], TYPES, "", |c| running(c, CumulateKind::Sum)),
+    row("CumProd", &[26], TYPES, "", |c| running(c, CumulateKind::Prod)),
 ];
 
 /// The axes of a reduction and whether they are kept. They are an attribute before version `input_since`, an operand from
@@ -183,34 +183,11 @@ fn arg(c: &mut Call<'_, '_>, largest: bool) -> Results {
     Ok(vec![c.op(op, &[x])?])
 }
 
-/// A running sum or product along an axis, as a scan over its rows.
-fn running(c: &mut Call<'_, '_>, op: Op, start: f64) -> Results {
+/// A running sum or product along an axis.
+fn running(c: &mut Call<'_, '_>, kind: CumulateKind) -> Results {
     let (x, axis) = (c.operand(0)?, c.operand(1)?);
     let (exclusive, reverse) = (c.flag("exclusive", false)?, c.flag("reverse", false)?);
-    let shape = c.shape(&x);
     let [axis] = c.known_ints(&axis, "the axis")?[..] else { return invalid("the axis is not one number") };
-    let axis = c.axis(axis, shape.len())?;
-    let dtype = c.dtype(&x);
-    // The axis to the front and back again.
-    let mut order: Vec<usize> = (0..shape.len()).filter(|a| *a != axis).collect();
-    order.insert(0, axis);
-    let mut back = vec![0; shape.len()];
-    for (k, a) in order.iter().enumerate() {
-        back[*a] = k;
-    }
-    let rows = c.transpose(&x, &order)?;
-    let row_shape = c.shape(&rows)[1..].to_vec();
-    let start = c.scalar(dtype, start);
-    let start = c.broadcast(&start, &row_shape)?;
-    c.open();
-    let sum = c.parameter(dtype, &row_shape, "sum");
-    let row = c.parameter(dtype, &row_shape, "row");
-    let next = c.ew(op, &[&sum, &row])?;
-    let given = if exclusive { sum } else { next.clone() };
-    let body = c.close(&[next, given]);
-    let results = c.scan(&[start], &[rows], reverse, body)?;
-    match results.get(1) {
-        Some(stacked) => Ok(vec![c.transpose(stacked, &back)?]),
-        None => invalid("a scan gives no rows"),
-    }
+    let axis = c.axis(axis, c.rank(&x))?;
+    Ok(vec![c.op(Op::Cumulate { kind, axis, exclusive, reverse }, &[x])?])
 }

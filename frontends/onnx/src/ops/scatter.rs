@@ -2,9 +2,9 @@
 
 use super::index::{check_elements, clamped, flat_places, from_front, tuple_places};
 use super::{Row, Types, row};
-use crate::import::{Call, Fault, Results, Value, invalid, unsupported};
-use nc_ir::graph::{Op, ReduceKind};
-use nc_ir::{DType, Tensor};
+use crate::import::{Call, Fault, Results, invalid, unsupported};
+use nc_ir::DType;
+use nc_ir::graph::{Op, ScatterKind};
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
@@ -15,65 +15,20 @@ pub(super) const ROWS: &[Row] = &[
     row("TopK", &[1, 10, 11, 24], Types::Number, "", top_k),
 ];
 
-/// What becomes of an element that is written to; `None` if it is replaced.
-fn combination(c: &Call<'_, '_>) -> Result<Option<Op>, Fault> {
-    Ok(match c.text("reduction", "none")?.as_str() {
-        "none" => None,
-        "add" => Some(Op::Add),
-        "mul" => Some(Op::Mul),
-        "max" => Some(Op::Max),
-        "min" => Some(Op::Min),
-        other => return unsupported(format!("the reduction {other:?}")),
-    })
-}
-
-/// Writes the rows `updates[m]` to the rows `place[m]` of `x`, in the order of m. All have one row shape.
-///
-/// Where places are known and rows are replaced, the last update of each row is found here. Else a scan writes one row
-/// after another.
-fn write_rows(c: &mut Call<'_, '_>, x: &Value, place: &Value, updates: &Value, by: Option<Op>) -> Result<Value, Fault> {
-    let shape = c.shape(x);
-    let (Some((&n, inner)), dtype) = (shape.split_first(), c.dtype(x)) else {
-        return invalid("its operand has no dimensions");
-    };
-    if c.shape(place).first() == Some(&0) || shape.contains(&0) {
-        return Ok(x.clone());
+fn kind(c: &Call<'_, '_>) -> Result<ScatterKind, Fault> {
+    match c.text("reduction", "none")?.as_str() {
+        "none" => Ok(ScatterKind::Set),
+        "add" => Ok(ScatterKind::Add),
+        "mul" => Ok(ScatterKind::Mul),
+        "max" => Ok(ScatterKind::Max),
+        "min" => Ok(ScatterKind::Min),
+        other => unsupported(format!("the reduction {other:?}")),
     }
-    let mut column = vec![1; inner.len() + 1];
-    column[0] = n;
-    if let (Some(t), None) = (place.tensor(), &by) {
-        let mut source = vec![0i64; n];
-        let mut written = vec![false; n];
-        for (m, k) in t.as_slice::<i64>().iter().enumerate() {
-            let k = usize::try_from(*k).unwrap_or(n).min(n - 1);
-            source[k] = m as i64;
-            written[k] = true;
-        }
-        let source = c.i64s(&source);
-        let rows = c.gather(updates, &source, 0)?;
-        let written = Tensor::from_bools(column, &written).unwrap_or_else(|| Tensor::zeros(DType::Bool, vec![n]));
-        return c.select(&Value::known(written, ""), &rows, x);
-    }
-    let numbers = c.op(Op::Iota { len: n as u64 }, &[])?;
-    let numbers = c.reshape(&numbers, &column)?;
-    c.open();
-    let rows = c.parameter(dtype, &shape, "rows");
-    let at = c.parameter(DType::I64, &[], "place");
-    let update = c.parameter(dtype, inner, "update");
-    let hit = c.ew(Op::Eq, &[&numbers, &at])?;
-    let new = match by {
-        None => update,
-        Some(op) => c.ew(op, &[&rows, &update])?,
-    };
-    let next = c.select(&hit, &new, &rows)?;
-    let body = c.close(&[next]);
-    let results = c.scan(std::slice::from_ref(x), &[place.clone(), updates.clone()], false, body)?;
-    results.into_iter().next().ok_or_else(|| Fault::Invalid("a scan gives no result".to_owned()))
 }
 
 fn scatter_elements(c: &mut Call<'_, '_>) -> Results {
     let (x, index, updates) = (c.operand(0)?, c.operand(1)?, c.operand(2)?);
-    let by = combination(c)?;
+    let kind = kind(c)?;
     let shape = c.shape(&x);
     let axis = c.axis(c.int("axis", 0)?, shape.len())?;
     check_elements(&shape, &c.shape(&index), axis)?;
@@ -83,30 +38,28 @@ fn scatter_elements(c: &mut Call<'_, '_>) -> Results {
     let index = from_front(c, &index, shape[axis])?;
     let index = clamped(c, &index, shape[axis])?;
     let place = flat_places(c, &shape, &index, axis)?;
-    let m: usize = c.shape(&place).iter().product();
-    let place = c.reshape(&place, &[m])?;
-    let updates = c.reshape(&updates, &[m])?;
-    let flat = c.reshape(&x, &[shape.iter().product()])?;
-    let y = write_rows(c, &flat, &place, &updates, by)?;
-    Ok(vec![c.reshape(&y, &shape)?])
+    Ok(vec![c.op(Op::Scatter { kind }, &[x, place, updates])?])
 }
 
 fn scatter_nd(c: &mut Call<'_, '_>) -> Results {
     let (x, index, updates) = (c.operand(0)?, c.operand(1)?, c.operand(2)?);
-    let by = combination(c)?;
+    let kind = kind(c)?;
     let shape = c.shape(&x);
     let (place, axes) = tuple_places(c, &shape, &index, 0)?;
-    let (outer, inner) = shape.split_at(axes);
+    let inner = &shape[axes..];
     let own = c.shape(&place);
     if c.shape(&updates) != [&own, inner].concat() {
         return invalid(format!("updates {:?} do not fit {own:?} slices of {inner:?}", c.shape(&updates)));
     }
-    let m: usize = own.iter().product();
-    let place = c.reshape(&place, &[m])?;
-    let updates = c.reshape(&updates, &[&[m], inner].concat())?;
-    let rows = c.reshape(&x, &[&[outer.iter().product()], inner].concat())?;
-    let y = write_rows(c, &rows, &place, &updates, by)?;
-    Ok(vec![c.reshape(&y, &shape)?])
+    // From the place of a slice to the places of its elements.
+    let size: usize = inner.iter().product();
+    let (m, by) = (own.iter().product(), c.scalar(DType::I64, size as f64));
+    let first = c.mul(&place, &by)?;
+    let first = c.reshape(&first, &[m, 1])?;
+    let within = c.op(Op::Iota { len: size as u64 }, &[])?;
+    let place = c.add(&first, &within)?;
+    let updates = c.reshape(&updates, &[m, size])?;
+    Ok(vec![c.op(Op::Scatter { kind }, &[x, place, updates])?])
 }
 
 /// The update stands in the cache from the place on that each sample names; with `circular` it goes on at the start.
@@ -155,8 +108,7 @@ fn tensor_scatter(c: &mut Call<'_, '_>) -> Results {
     Ok(vec![c.select(&written, &new, &past)?])
 }
 
-/// The k largest (or smallest) elements along an axis and their indices: a scan takes one after the other, of equal ones the
-/// first.
+/// The first k elements, in the order of their values, along an axis and their indices; of equal ones the first.
 fn top_k(c: &mut Call<'_, '_>) -> Results {
     let x = c.operand(0)?;
     let shape = c.shape(&x);
@@ -177,51 +129,9 @@ fn top_k(c: &mut Call<'_, '_>) -> Results {
     let Some(k) = usize::try_from(k).ok().filter(|k| *k <= shape[axis]) else {
         return invalid(format!("{k} elements cannot be taken from the {} of axis {axis}", shape[axis]));
     };
-    let dtype = c.dtype(&x);
-    let mut result = shape.clone();
-    result[axis] = k;
-    if k == 0 || shape.contains(&0) {
-        let (value, index) = (c.scalar(dtype, 0.0), c.scalar(DType::I64, 0.0));
-        return Ok(vec![c.broadcast(&value, &result)?, c.broadcast(&index, &result)?]);
-    }
-    let bound = match (dtype.is_float(), largest) {
-        (true, true) => f64::NEG_INFINITY,
-        (true, false) => f64::INFINITY,
-        // Conversions saturate.
-        (false, true) => -1e30,
-        (false, false) => 1e30,
-    };
-    let worst = c.scalar(dtype, bound);
-    let no = c.scalar(DType::Bool, 0.0);
-    let none = c.broadcast(&no, &shape)?;
-    let rounds = c.op(Op::Iota { len: k as u64 }, &[])?;
-    let places = c.op(Op::Iota { len: shape[axis] as u64 }, &[])?;
-    let mut along = vec![1; shape.len() - axis];
-    along[0] = shape[axis];
-    let places = c.reshape(&places, &along)?;
-    c.open();
-    let taken = c.parameter(DType::Bool, &shape, "taken");
-    let _round = c.parameter(DType::I64, &[], "round");
-    let left = c.select(&taken, &worst, &x)?;
-    let best = c.reduce(if largest { ReduceKind::Max } else { ReduceKind::Min }, &left, &[axis], true)?;
-    let equal = c.ew(Op::Eq, &[&x, &best])?;
-    let free = c.unary(Op::Not, &taken)?;
-    let found = c.ew(Op::And, &[&equal, &free])?;
-    let found = c.cast(&found, DType::I32)?;
-    let index = c.op(Op::Argmax { axis, keep: true, last: false }, &[found])?;
-    let own = c.ew(Op::Eq, &[&places, &index])?;
-    let next = c.ew(Op::Or, &[&taken, &own])?;
-    let body = c.close(&[next, best, index]);
-    let stacked = c.scan(&[none], &[rounds], false, body)?;
-    let [_, values, indices] = &stacked[..] else { return invalid("a scan gives no rows") };
-    // From [k, .., 1, ..] to [.., k, ..].
-    let squeezed = [&[k], &shape[..axis], &shape[axis + 1..]].concat();
-    let mut order: Vec<usize> = (1..shape.len()).collect();
-    order.insert(axis, 0);
-    let mut results = Vec::with_capacity(2);
-    for v in [values, indices] {
-        let v = c.reshape(v, &squeezed)?;
-        results.push(c.transpose(&v, &order)?);
-    }
-    Ok(results)
+    let order = c.op(Op::Argsort { axis, descending: largest }, std::slice::from_ref(&x))?;
+    let index = c.slice_axis(&order, axis, 0, k, 1)?;
+    let place = flat_places(c, &shape, &index, axis)?;
+    let flat = c.reshape(&x, &[shape.iter().product()])?;
+    Ok(vec![c.gather(&flat, &place, 0)?, index])
 }

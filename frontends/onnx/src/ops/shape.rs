@@ -16,6 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     row("Identity", &[1, 13, 14, 16, 19, 21, 23, 24, 25], Types::Any, "", identity),
     row("Dropout", &[1, 6, 7, 10, 12, 13, 22], Types::Float, "training with a ratio that is not 0", dropout),
     row("Cast", &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28], Types::Any, "types that nc has not", cast),
+    row("BitCast", &[26], Types::Any, "types that nc has not, halves", bitcast),
     row("CastLike", &[15, 19, 21, 23, 24, 25], Types::Any, "types that nc has not", cast_like),
     row("Shape", &[1, 13, 15, 19, 21, 23, 24, 25], Types::Any, "", shape),
     row("Size", &[1, 13, 19, 21, 23, 24, 25], Types::Any, "", size),
@@ -203,6 +204,14 @@ fn cast(c: &mut Call<'_, '_>) -> Results {
         }
     };
     Ok(vec![c.cast(&x, to)?])
+}
+
+fn bitcast(c: &mut Call<'_, '_>) -> Results {
+    let x = c.operand(0)?;
+    match dtype_attribute(c, "to")? {
+        Some(to) => Ok(vec![c.unary(Op::Bitcast { to }, &x)?]),
+        None => invalid("the attribute `to` is missing"),
+    }
 }
 
 fn cast_like(c: &mut Call<'_, '_>) -> Results {

@@ -114,3 +114,21 @@ fn different_elements_sorted_or_as_they_come() {
     assert_eq!(by_value[3], i64s(&[3], &[2, 1, 1]));
     assert_eq!(unique(0)[0], f32s(&[3], &[2.0, 1.0, 3.0]));
 }
+
+#[test]
+fn unpooled_elements_go_where_their_indices_say() {
+    // Windows of 2 by 2 make a plane of 4 by 4: index 9 is row 2, column 1.
+    let operands = || vec![("x", counting(&[1, 1, 2, 2])), ("at", i64s(&[1, 1, 2, 2], &[0, 3, 9, 15]))];
+    let windows = || vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+    let small = run("MaxUnpool", 22, operands(), &[], windows()).remove(0);
+    let plane = |n: usize, at: &[(usize, f32)]| {
+        let mut data = vec![0.0; n * n];
+        at.iter().for_each(|(k, x)| data[*k] = *x);
+        f32s(&[1, 1, n, n], &data)
+    };
+    assert_eq!(small, plane(4, &[(3, 1.0), (9, 2.0), (15, 3.0)]));
+    // In a larger plane the same rows and columns.
+    let larger = [operands(), vec![("to", i64s(&[4], &[1, 1, 5, 5]))]].concat();
+    let large = run("MaxUnpool", 22, larger, &["to"], windows()).remove(0);
+    assert_eq!(large, plane(5, &[(3, 1.0), (11, 2.0), (18, 3.0)]));
+}

@@ -4,6 +4,31 @@ use super::{narrow, number};
 use crate::kernel::{Emit, Scalar, ScalarOp, ScalarType, loaded_type};
 use crate::types::DType;
 
+/// The bits of `from` as `to`, which has the same width; see [`crate::graph::Op::Bitcast`].
+pub fn bitcast<E: Emit>(e: &mut E, x: E::Value, from: DType, to: DType) -> E::Value {
+    // Between integers of one width a conversion wraps, which keeps the bits.
+    match (from, to) {
+        _ if from == to => x,
+        (DType::F32, _) => {
+            let bits = e.op(ScalarOp::F32Bits, &[x]);
+            cast(e, bits, DType::I32, to)
+        }
+        (DType::F64, _) => {
+            let bits = e.op(ScalarOp::F64Bits, &[x]);
+            cast(e, bits, DType::I64, to)
+        }
+        (_, DType::F32) => {
+            let bits = cast(e, x, from, DType::I32);
+            e.op(ScalarOp::BitsF32, &[bits])
+        }
+        (_, DType::F64) => {
+            let bits = cast(e, x, from, DType::I64);
+            e.op(ScalarOp::BitsF64, &[bits])
+        }
+        _ => cast(e, x, from, to),
+    }
+}
+
 /// Converts from element type `from` to element type `to`; see [`crate::graph::Op::Cast`].
 pub fn cast<E: Emit>(e: &mut E, x: E::Value, from: DType, to: DType) -> E::Value {
     if from == to {

@@ -178,6 +178,23 @@ fn floats_become_integers_toward_zero_and_saturate() {
 }
 
 #[test]
+fn bits_are_kept_between_types_of_one_width() {
+    let pairs = [
+        (Scalar::F32(-1.5), DType::F32, DType::I32, 0xbfc0_0000u32 as i32 as i128),
+        (Scalar::F32(-1.5), DType::F32, DType::U32, 0xbfc0_0000),
+        (Scalar::F64(-2.0), DType::F64, DType::I64, i128::from(0xc000_0000_0000_0000u64 as i64)),
+        (Scalar::F64(-2.0), DType::F64, DType::U64, 0xc000_0000_0000_0000),
+        (held(DType::I8, -1), DType::I8, DType::U8, 255),
+        (held(DType::U16, 0x8001), DType::U16, DType::I16, -0x7fff),
+    ];
+    for (x, from, to, bits) in pairs {
+        let y = run(&Op::Bitcast { to }, &[x], from, to);
+        assert_eq!(value(to, y), bits, "{from} as {to}");
+        assert_eq!(run(&Op::Bitcast { to: from }, &[y], to, from), x, "{to} as {from}");
+    }
+}
+
+#[test]
 fn integers_and_truth_values_convert_into_each_other() {
     for from in INTS {
         for x in edges(from) {

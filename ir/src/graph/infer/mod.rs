@@ -127,6 +127,7 @@ impl<'a> Cx<'a> {
             Op::Shl | Op::Shr => self.same(Kind::Int),
             Op::Select => self.select(),
             Op::Cast { to } => one(self.ty(0).with_dtype(*to)),
+            Op::Bitcast { to } => self.bitcast(*to),
             Op::Random { law: _, stream: _ } => {
                 self.expect_dtype(0, DType::I64)?;
                 self.expect_dtype(1, DType::I64)?;

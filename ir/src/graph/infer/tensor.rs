@@ -215,6 +215,15 @@ impl Cx<'_> {
         one(TensorType { dtype: DType::I64, shape: reduced_shape(&x.shape, &reduced, keep) })
     }
 
+    pub(super) fn bitcast(&self, to: DType) -> Types {
+        let from = self.ty(0).dtype;
+        let integers = from.is_int() && to.is_int();
+        if from.size() != to.size() || !integers && from.size() < 4 {
+            return Err(format!("{} is {from}, whose bits cannot be taken for {to}", self.operand(0)));
+        }
+        one(self.ty(0).with_dtype(to))
+    }
+
     pub(super) fn scatter(&self, kind: ScatterKind) -> Types {
         if kind != ScatterKind::Set {
             self.expect_kind(0, Kind::Number)?;

@@ -200,6 +200,11 @@ impl Gen {
         let shifts = [Op::Shl, Op::Shr];
         let pick = |c: &mut Choices, set: &[Op]| set[c.below(set.len())].clone();
         match self.c.below(8) {
+            0 if dtype.is_int() && self.c.once_in(4) => {
+                let same = DType::ALL.into_iter().filter(|to| to.size() == dtype.size());
+                let same: Vec<DType> = same.filter(|to| to.is_int() || dtype.size() >= 4).collect();
+                return Op::Bitcast { to: same[self.c.below(same.len())] };
+            }
             0 => return Op::Cast { to: self.dtype() },
             1 => return Op::Select,
             2 if dtype == DType::Bool => return pick(&mut self.c, &compare[..2]),
