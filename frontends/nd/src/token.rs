@@ -195,6 +195,11 @@ pub enum Kind {
     Sep,
 }
 
+/// True for a word that cannot be a name.
+pub fn is_keyword(word: &str) -> bool {
+    matches!(Kind::lexer(word).next(), Some(Ok(kind)) if kind.is_keyword())
+}
+
 impl Kind {
     /// True for the words that cannot be names.
     pub fn is_keyword(self) -> bool {

@@ -221,7 +221,8 @@ pub fn order(flat: &Flat) -> Result<Order, Diagnostic> {
         // Every node left waits for another one that is left: following them backwards ends in a circle.
         let mut path: Vec<usize> = Vec::new();
         let mut here = (0..n).find(|k| waiting[*k] > 0).unwrap_or(0);
-        while !path.contains(&here) && path.len() <= n {
+        let mut visited = vec![false; n];
+        while !std::mem::replace(&mut visited[here], true) {
             path.push(here);
             let before = (flat.edges.iter().enumerate()).find(|(e, (a, b))| *b == here && !cut[*e] && waiting[*a] > 0);
             here = before.map_or(here, |(_, (a, _))| *a);

@@ -119,19 +119,22 @@ pub fn lower(file: &File, name: &str, options: &Options) -> Result<(Module, Vec<
 /// Adds inputs before nodes that nothing leads to, and outputs after those that lead nowhere.
 fn complete(flat: &mut flat::Flat, said: &mut Vec<Diagnostic>) {
     let count = flat.nodes.len();
+    let (mut fed, mut used) = (vec![false; count], vec![false; count]);
+    for (a, b) in &flat.edges {
+        (used[*a], fed[*b]) = (true, true);
+    }
+    let mut names: std::collections::HashSet<String> = flat.nodes.iter().map(|n| n.0.clone()).collect();
     for k in 0..count {
         let (name, node) = &flat.nodes[k];
-        let fed = flat.edges.iter().any(|e| e.1 == k);
-        let used = flat.edges.iter().any(|e| e.0 == k);
-        let free = |side: &str| {
+        let mut free = |side: &str| {
             let mut full = format!("{side}_{name}");
-            while flat.nodes.iter().any(|(n, _)| *n == full) {
+            while !names.insert(full.clone()) {
                 full.push('_');
             }
             full
         };
         let mut made = Vec::new();
-        if !fed
+        if !fed[k]
             && node.kind != Kind::Input
             && let Some(shape) = shape::declared(node)
         {
@@ -142,7 +145,7 @@ fn complete(flat: &mut flat::Flat, said: &mut Vec<Diagnostic>) {
             }
             made.push((free("input"), input));
         }
-        if !used && node.kind != Kind::Output {
+        if !used[k] && node.kind != Kind::Output {
             made.push((free("output"), Node::new(Kind::Output)));
         }
         for (full, new) in made {

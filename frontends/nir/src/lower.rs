@@ -38,6 +38,10 @@ pub struct Lower<'a> {
     pub(crate) dt: f64,
     pub(crate) module: Module,
     wires: Vec<Option<Wire>>,
+    /// Edges into each node, in the order of the file.
+    into: Vec<Vec<usize>>,
+    /// The knobs that belong to no single node.
+    global: &'a Knobs,
     /// Delay lines by node.
     lines: BTreeMap<usize, LineId>,
     pub(crate) said: Vec<Diagnostic>,
@@ -70,7 +74,16 @@ impl<'a> Lower<'a> {
         let wires = vec![None; flat.nodes.len()];
         let (lines, inner) = (BTreeMap::new(), BTreeMap::new());
         let dt = dt.unwrap_or(1.0);
-        let mut l = Lower { flat, shapes, order, discretisation, dt, module, wires, lines, said: Vec::new(), inner };
+        let mut into = vec![Vec::new(); flat.nodes.len()];
+        for (e, (_, b)) in flat.edges.iter().enumerate() {
+            into[*b].push(e);
+        }
+        let global = match flat.nodes.iter().any(|(_, n)| n.kind.has_current()) {
+            true => &discretisation.current_based,
+            false => &discretisation.knobs,
+        };
+        let said = Vec::new();
+        let mut l = Lower { flat, shapes, order, discretisation, dt, module, wires, into, global, lines, said, inner };
         l.choices();
         l.inputs()?;
         l.declare_lines()?;
@@ -128,14 +141,6 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// The knobs that belong to no single node.
-    fn global(&self) -> &'a Knobs {
-        match self.flat.nodes.iter().any(|(_, n)| n.kind.has_current()) {
-            true => &self.discretisation.current_based,
-            false => &self.discretisation.knobs,
-        }
-    }
-
     fn choices(&mut self) {
         let mut seen = BTreeSet::new();
         for (_, node) in &self.flat.nodes {
@@ -162,7 +167,7 @@ impl<'a> Lower<'a> {
                 self.module.choices.push(Choice { subject: kind.to_string(), text });
             }
         }
-        let global = self.global();
+        let global = self.global;
         let text = format!(
             "inputs come {} ticks late, edges that close a circle take {}",
             global.input_delay, global.recurrent_delay
@@ -184,7 +189,7 @@ impl<'a> Lower<'a> {
 
     /// Delay lines of nodes whose earlier values are read.
     fn declare_lines(&mut self) -> Result<(), Diagnostic> {
-        let global = self.global();
+        let global = self.global;
         let mut depth: BTreeMap<usize, u32> = BTreeMap::new();
         for (e, (a, _)) in self.flat.edges.iter().enumerate() {
             let ticks = self.late(e, global);
@@ -228,9 +233,8 @@ impl<'a> Lower<'a> {
             Kind::Delay | Kind::Flatten | Kind::Output | Kind::Input
                 if !(node.kind == Kind::Input && self.flat.outer[k]) =>
             {
-                let mut from = self.flat.edges.iter().filter(|(_, b)| *b == k);
-                match (from.next(), from.next()) {
-                    (Some((a, _)), None) => depth < self.flat.nodes.len().min(1000) && self.spikes(*a, depth + 1),
+                match self.into[k][..] {
+                    [e] => depth < 1000 && self.spikes(self.flat.edges[e].0, depth + 1),
                     _ => false,
                 }
             }
@@ -288,7 +292,7 @@ impl<'a> Lower<'a> {
 
     /// Says what a state becomes.
     pub(crate) fn becomes(&mut self, read: ValueId, next: ValueId) {
-        if let Some(s) = self.module.states.iter_mut().find(|s| s.read == read) {
+        if let Some(s) = self.module.states.iter_mut().rev().find(|s| s.read == read) {
             s.next = next;
         }
     }
@@ -296,7 +300,7 @@ impl<'a> Lower<'a> {
     /// What comes along an edge: its value, in the shape that the target takes.
     fn along(&mut self, e: usize) -> Result<Wire, Diagnostic> {
         let (a, b) = self.flat.edges[e];
-        let global = self.global();
+        let global = self.global;
         let late = self.late(e, global);
         let mut wire = match (late, self.lines.get(&a).copied()) {
             (1.., Some(line)) => Wire { value: self.op(|g| g.delayed(line, late))?, operand: None },
@@ -310,13 +314,9 @@ impl<'a> Lower<'a> {
         Ok(wire)
     }
 
-    fn edges_to(&self, k: usize) -> Vec<usize> {
-        (0..self.flat.edges.len()).filter(|e| self.flat.edges[*e].1 == k).collect()
-    }
-
     /// The sum of what comes in; spikes stay spikes if there is one edge.
     fn sum(&mut self, k: usize) -> Result<ValueId, Diagnostic> {
-        let edges = self.edges_to(k);
+        let edges = self.into[k].clone();
         if let [e] = edges[..] {
             return Ok(self.along(e)?.value);
         }
@@ -583,7 +583,7 @@ impl<'a> Lower<'a> {
     fn parts(&mut self, k: usize) -> Result<(Vec<Part>, f32), Diagnostic> {
         let flat = self.flat;
         let knobs = *self.knobs(flat.nodes[k].1.kind);
-        let edges = self.edges_to(k);
+        let edges = self.into[k].clone();
         let source = |e: usize| &flat.nodes[flat.edges[e].0].1;
         let has_weights =
             |e: usize| matches!(source(e).kind, Kind::Affine | Kind::Linear | Kind::Conv1d | Kind::Conv2d);

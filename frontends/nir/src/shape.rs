@@ -47,9 +47,10 @@ pub fn infer(flat: &Flat, repair: bool, max_bytes: u64, said: &mut Vec<Diagnosti
     let mut takes: Vec<Option<Shape>> = vec![None; n];
     let mut gives: Vec<Option<Shape>> = vec![None; n];
     let mut ready: Vec<usize> = Vec::new();
+    let mut fed = vec![false; n];
+    flat.edges.iter().for_each(|(_, b)| fed[*b] = true);
     for (k, (_, node)) in flat.nodes.iter().enumerate() {
-        let fed = flat.edges.iter().any(|(_, b)| *b == k);
-        if node.kind == Kind::Input && flat.outer[k] || !fed {
+        if node.kind == Kind::Input && flat.outer[k] || !fed[k] {
             takes[k] = declared(node);
             if takes[k].is_some() {
                 ready.push(k);

@@ -69,6 +69,11 @@ pub const FUNCTIONS: &[(&str, &[&str])] = &[
     ("gamma", &["mean", "cv"]),
 ];
 
+/// True for the name of a function of the language.
+pub fn is_function(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(n, _)| *n == name)
+}
+
 /// Arguments in the order of the function's row.
 pub(super) struct Args<'a> {
     pub name: &'a str,

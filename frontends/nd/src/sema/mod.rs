@@ -38,6 +38,7 @@ mod types;
 pub mod units;
 mod value;
 
+pub(crate) use calls::is_function;
 pub use target::{Setting, SettingValue, TargetSettings, TargetSpec};
 
 use crate::ast;
