@@ -1,6 +1,7 @@
 //! Tests of what models mean: backends against the interpreter, file tests on every target, models against recordings.
 
 mod commands;
+mod convert;
 mod differential;
 mod elementwise;
 mod filetests;

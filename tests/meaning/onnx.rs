@@ -4,9 +4,8 @@
 use nc_tests::{nc_binary, python, root, shared_data, skip};
 use std::process::Command;
 
-/// The parts of the suite that must pass whole. The results of attention in bfloat16 are compared bit by bit with those of
-/// another order of roundings; they are left out.
-const CLASSES: &str = "^(?!core\\.attention/.*bf16)(core|ext|niche)\\.";
+/// The classes of the suite that must pass whole: all operators, none of the whole networks.
+const CLASSES: &str = "^(core|ext|niche)\\.";
 
 /// Those of them that the interpreter, which is slow, is asked for.
 const INTERPRETED: &str = "^(core\\.(elementwise|activation|gather|reduce|softmax)|niche)";

@@ -255,7 +255,8 @@ pub struct ConvertArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The file to write: a .nir file from a .nir file, a .graph file from any model
+    /// The file to write: a .graph file from any model, a .nd file from a .nir, .onnx or .graph file, a .nir file from a .nir
+    /// file
     pub output: PathBuf,
 }
 

@@ -97,6 +97,7 @@ struct Exporter<'a> {
     params: Vec<String>,
     inputs: Vec<String>,
     body: Vec<String>,
+    ends: Vec<String>,
     states: Vec<(String, ValueId)>,
     renamed: Vec<(String, String)>,
     outputs: Vec<(String, ValueId)>,
@@ -130,6 +131,7 @@ impl<'a> Exporter<'a> {
             params: Vec::new(),
             inputs: Vec::new(),
             body: Vec::new(),
+            ends: Vec::new(),
             states: Vec::new(),
             renamed: Vec::new(),
             outputs: Vec::new(),
@@ -297,6 +299,13 @@ impl<'a> Exporter<'a> {
                 self.constant(if said.is_empty() { &c.name } else { &said }, &c.data)?
             }
             Op::Broadcast { shape } => self.broadcast(at, node, result, shape)?,
+            Op::Tick => {
+                // `next` takes effect after the tick, so that this counts from 0.
+                let count = self.name("count");
+                self.body.push(format!("state {count}: int = 0"));
+                self.ends.push(format!("next {count} = {count} + 1"));
+                Term::atom(count)
+            }
             _ => {
                 // Two numbers of the text would be combined in double precision.
                 let all = node.args.iter().all(|a| matches!(self.term(*a), Ok(t) if t.literal));
@@ -312,7 +321,8 @@ impl<'a> Exporter<'a> {
         let line = self.m.lines.iter().position(|l| l.source == result);
         let short = term.depth <= MAX_DEPTH && term.text.len() <= MAX_TEXT;
         let plain = term.level == Level::Atom && term.depth == 0;
-        let term = if !keep && line.is_none() && (plain || (self.uses[result.index()] <= 1 && said.is_empty() && short)) {
+        let term = if !keep && line.is_none() && (plain || (self.uses[result.index()] <= 1 && said.is_empty() && short))
+        {
             term
         } else {
             let name = match self.kept.get(&result) {
@@ -329,11 +339,16 @@ impl<'a> Exporter<'a> {
     fn unknown(&self, at: usize, node: &Node) -> Diagnostic {
         let name = node.results.first().map_or_else(|| format!("node {at}"), |v| self.graph.name_of(*v));
         let hint = match node.op {
-            Op::Integrate { .. } => "differential equations stand in neurons of a .nd model: convert it with its equations solved",
+            Op::Integrate { .. } => {
+                "differential equations stand in neurons of a .nd model: convert it with its equations solved"
+            }
             _ => "a .graph file holds every model",
         };
-        Diagnostic::error_nowhere("E0601", format!("the language has no word for the op `{}` (`{name}`)", node.op.info().name))
-            .with_hint(hint)
+        Diagnostic::error_nowhere(
+            "E0601",
+            format!("the language has no word for the op `{}` (`{name}`)", node.op.info().name),
+        )
+        .with_hint(hint)
     }
 
     /// Element by element, a scalar serves every element; elsewhere a constant is repeated in the file.
@@ -348,6 +363,9 @@ impl<'a> Exporter<'a> {
         let seen = outside.chain(inside).any(|v| v == result);
         let scalar = self.graph.ty(x).extents().unwrap_or_default().is_empty();
         if scalar && !seen && self.graph.nodes.iter().filter(|n| n.args.contains(&result)).all(transparent) {
+            return self.term(x);
+        }
+        if self.graph.ty(x).extents().as_deref() == Some(shape) {
             return self.term(x);
         }
         let count = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).filter(|n| *n <= MAX_REPEATED);
@@ -476,7 +494,12 @@ impl<'a> Exporter<'a> {
                 match (&of(0).extents().unwrap_or_default()[..], &of(1).extents().unwrap_or_default()[..]) {
                     ([_, _, _], [_, _, _, _]) => {
                         let bias = args.get(2).map(|b| format!(", {}", b.text)).unwrap_or_default();
-                        let text = format!("conv2d({}, {}{bias}, {})", name(&args[0]), name(&args[1]), lists(false).join(", "));
+                        let text = format!(
+                            "conv2d({}, {}{bias}, {})",
+                            name(&args[0]),
+                            name(&args[1]),
+                            lists(false).join(", ")
+                        );
                         made(Level::Atom, text)
                     }
                     // One spatial axis is two of which the first has the extent 1; the order of the sums is the same.
@@ -557,7 +580,7 @@ impl<'a> Exporter<'a> {
 
     fn finish(mut self, file: &str) -> Result<Export, Diagnostic> {
         let mut text = String::new();
-        let mut ends = Vec::new();
+        let mut ends = std::mem::take(&mut self.ends);
         for (name, next) in std::mem::take(&mut self.states) {
             ends.push(format!("next {name} = {}", self.term(next)?.text));
         }

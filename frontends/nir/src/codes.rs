@@ -92,8 +92,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         "E0946",
-        "NIR cannot carry this",
-        "What is to be written has something for which NIR has no primitive. The message names it: \
-         .nir files are made from .nir files, .graph files from every model.",
+        "this pair of files is not converted",
+        "`nc convert` makes .graph files of every model, .nd files of .nir, .onnx and .graph files, and .nir files of .nir files. \
+         What it cannot make is refused, and so is a name that HDF5 cannot hold.",
     ),
 ];

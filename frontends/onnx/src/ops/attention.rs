@@ -97,7 +97,7 @@ fn softmax(c: &mut Call<'_, '_>, x: &Value) -> Result<Value, Fault> {
     let most = c.select(&masked, &zero, &most)?;
     let off = c.sub(x, &most)?;
     let e = c.unary(Op::Exp, &off)?;
-    let sum = c.reduce(ReduceKind::Sum, &e, &[last], true)?;
+    let sum = super::softmax::denominator(c, &e, &[last])?;
     let nothing = c.ew(Op::Eq, &[&sum, &zero])?;
     let sum = c.select(&nothing, &one, &sum)?;
     c.div(&e, &sum)

@@ -2,7 +2,8 @@
 
 use super::{Row, Types, row};
 use crate::import::{Call, Fault, Results, Value};
-use nc_ir::graph::{Op, ReduceKind};
+use nc_ir::DType;
+use nc_ir::graph::{CumulateKind, Op, ReduceKind};
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
@@ -42,8 +43,22 @@ fn softmax(c: &mut Call<'_, '_>) -> Results {
 pub(super) fn softmax_of(c: &mut Call<'_, '_>, x: &Value, axes: &[usize]) -> Result<Value, Fault> {
     let y = centred(c, x, axes)?;
     let e = c.unary(Op::Exp, &y)?;
-    let sum = c.reduce(ReduceKind::Sum, &e, axes, true)?;
+    let sum = denominator(c, &e, axes)?;
     c.div(&e, &sum)
+}
+
+/// What the exponentials of a softmax are divided by: their sum along axes, which are kept. In `bf16` the standard's own
+/// results have a sum of which every step is rounded, which shows in the eight bits that there are.
+pub(super) fn denominator(c: &mut Call<'_, '_>, e: &Value, axes: &[usize]) -> Result<Value, Fault> {
+    match axes {
+        [axis] if c.dtype(e) == DType::BF16 && c.shape(e)[*axis] > 0 => {
+            let (axis, n) = (*axis, c.shape(e)[*axis]);
+            let op = Op::Cumulate { kind: CumulateKind::Sum, axis, exclusive: false, reverse: false };
+            let sums = c.op(op, std::slice::from_ref(e))?;
+            c.slice_axis(&sums, axis, n - 1, n, 1)
+        }
+        _ => c.reduce(ReduceKind::Sum, e, axes, true),
+    }
 }
 
 fn log_softmax(c: &mut Call<'_, '_>) -> Results {
