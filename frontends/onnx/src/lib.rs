@@ -2,7 +2,8 @@
 //!
 //! [`read`] decodes the file, [`import`] makes a module whose one tick is one inference. Shapes are known when a model
 //! is imported: extents are numbers, are given by name, or are those of the arrays that the model will run on. What can be
-//! computed from constants is computed at once, so that arithmetic on shapes leaves nothing behind. Where a shape
+//! computed from constants is computed at once, so that arithmetic on shapes leaves nothing behind. Neurons that are
+//! written out in plain operators are found, so that what follows them runs by their spikes. Where a shape
 //! depends on the *value* of an input, the import stops with [`Stop::Needs`], and can be repeated with that value given.
 //!
 //! Guarantees: no IO (external data come through a [`Loader`]), no panic on any file, memory and recursion bounded before
@@ -10,6 +11,7 @@
 
 pub mod codes;
 mod import;
+mod lift;
 mod measure;
 pub mod ops;
 pub mod proto;
@@ -120,5 +122,7 @@ impl Needs {
 /// [`Stop::Needs`] if a shape depends on values that are not given; else [`Stop::Wrong`] with one of the codes of
 /// [`codes`], or what the graph's verifier and interpreter refuse.
 pub fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Module, Stop> {
-    import::import(model, options, loader)
+    let mut module = import::import(model, options, loader)?;
+    lift::lift(&mut module);
+    Ok(module)
 }
