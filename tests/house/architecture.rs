@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nc-onnx", &["nc-ir"]),
     ("nc-compiler", &["nc-ir"]),
     ("nc-cranelift", &["nc-ir"]),
+    ("nc-armv7em", &[]),
     ("nc-runtime", &["nc-ir"]),
     ("nc", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
     ("nc-tests", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
