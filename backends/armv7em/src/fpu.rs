@@ -56,8 +56,8 @@ fn invalid(flags: &mut u32) -> u32 {
     DEFAULT_NAN
 }
 
-/// Sets the flags for a finite exact result that was rounded to `r`: `error` is true if they differ, `tiny` if the exact
-/// one lies below the smallest normal number.
+/// Sets the flags for a finite exact result that was rounded to `r`: `error` is true if they differ, `tiny` if the
+/// exact one lies below the smallest normal number.
 #[inline(always)]
 fn rounded(r: f32, error: bool, tiny: bool, flags: &mut u32) -> u32 {
     if r.is_infinite() {

@@ -239,7 +239,8 @@ pub enum Op {
     LdrAbs,
     /// An access that changes its base: `ra` is a size with flags.
     Index,
-    /// A load of the program counter from `[rn + imm]`, or `[imm]` if `rn` is 15; `ra` as in [`Op::Index`], 0 keeps the base.
+    /// A load of the program counter from `[rn + imm]`, or `[imm]` if `rn` is 15; `ra` as in [`Op::Index`], 0 keeps the
+    /// base.
     LdrPc,
     /// Two words at `[rn + imm]`: `rd`, `ra`.
     Ldrd,
