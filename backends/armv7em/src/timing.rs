@@ -1,9 +1,9 @@
 //! An estimate of a Cortex-M4F's cycles.
 //!
 //! The figures follow the instruction timing tables of Arm's Cortex-M4 technical reference manual as we remember
-//! them, without wait states: memory is single-cycle, branches refill in two cycles, a single load or store that follows another
-//! one is pipelined. They are an estimate: contention between cores, alignment of branch targets, folding of IT and the
-//! operands of divisions and of the floating-point pipeline are simplified.
+//! them, without wait states: memory is single-cycle, branches refill in two cycles, a single load or store that
+//! follows another one is pipelined. They are an estimate: contention between cores, alignment of branch targets,
+//! folding of IT and the operands of divisions and of the floating-point pipeline are simplified.
 
 use crate::inst::{Inst, Op};
 

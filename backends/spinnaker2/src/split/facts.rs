@@ -113,8 +113,8 @@ pub(super) fn uses(module: &Module, node: &Node) -> Option<Vec<Use>> {
 }
 
 impl Facts {
-    /// Gathers the facts. Every root of the model (output, probe, next state, source of a delay line) becomes the result
-    /// of a node that is computed somewhere.
+    /// Gathers the facts. Every root of the model (output, probe, next state, source of a delay line) becomes the
+    /// result of a node that is computed somewhere.
     pub fn new(mut module: Module) -> Result<Facts, SplitError> {
         if let Some(v) = module.graph.values.iter().find(|v| v.ty.extents().is_none()) {
             return Err(SplitError(format!("the extents of `{}` are not known", v.name)));

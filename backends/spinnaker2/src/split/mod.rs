@@ -2,8 +2,8 @@
 //!
 //! Values that are computed row by row from each other form a population: element-wise chains, rows of products,
 //! targets of synapses. A population is split by rows of its leading axis, that is by target and never by source, so
-//! every chain of arithmetic stays whole in one piece and keeps its order. Everything else that a row needs, such as the
-//! input vector of a product or the spikes of a source, is a [`Signal`], which reaches a piece as a whole
+//! every chain of arithmetic stays whole in one piece and keeps its order. Everything else that a row needs, such as
+//! the input vector of a product or the spikes of a source, is a [`Signal`], which reaches a piece as a whole
 //! ([`Feed::Now`]).
 //!
 //! There is no barrier between cores, so a tick has levels: a piece reads signals of this tick from lower levels only.
