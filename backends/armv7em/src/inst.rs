@@ -125,7 +125,7 @@ pub enum Op {
     AluReg,
     /// `rd = rn op shift(rm)`: `imm` is the kind in bits 8.. (0 lsl, 1 lsr, 2 asr, 3 ror, 4 rrx) and the amount.
     AluShift,
-    /// `rd = shift(rn, rm)`: `ra` is the kind and [`alu::S`].
+    /// `rd = shift(rn, rm)`: `ra` is the kind and `alu::S`.
     ShiftReg,
     /// `rd = (rd & 0xffff) | imm << 16`.
     Movt,
@@ -155,7 +155,7 @@ pub enum Op {
     Revsh,
     /// Halves packed; `ra` 1 for the top of `rn`.
     Pkh,
-    /// Product; `ra` has [`alu::S`].
+    /// Product; `ra` has `alu::S`.
     Mul,
     /// `ra + rn * rm`.
     Mla,
