@@ -81,12 +81,12 @@ fn what_the_language_cannot_say_is_named() {
     // Integers of 64 bits are shifted.
     let whole = root().join("tests/filetests/nir/whole.nir").display().to_string();
     let lava = ["--dt", "1e-3", "--discretise", "lava-fixed"];
-    refused(&[&["convert", &whole, "out.nd"][..], &lava].concat(), &["E0601", "`cast`"]);
+    refused(&[&["convert", &whole, "out.nd"][..], &lava].concat(), &["E0550", "`cast`"]);
     // Equations and synapses stay in the graph that a text is made into.
     let cuba = root().join("examples/cuba.nd").display().to_string();
     let (code, _, err) = nc(folder.path(), ["convert", &cuba, "cuba.graph"]);
     assert_eq!(code, Some(0), "{err}");
-    refused(&["convert", "cuba.graph", "out.nd"], &["E0601", "i32"]);
+    refused(&["convert", "cuba.graph", "out.nd"], &["E0550", "i32"]);
     refused(&["convert", &cuba, "out.nd"], &["E0946", "nc fmt"]);
     refused(&["convert", &cuba, "out.onnx"], &["E0946", "not written"]);
 }

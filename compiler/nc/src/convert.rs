@@ -14,7 +14,7 @@ use std::path::Path;
 /// Runs the command. Each file appears whole or not at all, the arrays of a text before the text.
 ///
 /// # Errors
-/// E0946 for a pair of kinds that is not converted, E0601 for what the language cannot say, and what is wrong with the model
+/// E0946 for a pair of kinds that is not converted, E0550 for what the language cannot say, and what is wrong with the model
 /// or the files.
 pub fn convert(args: &ConvertArgs, reporter: &mut Reporter) -> Outcome {
     let (from, to) = (ModelKind::of(&args.model.model)?, ModelKind::of(&args.output)?);
@@ -66,7 +66,7 @@ fn text(module: &Module, output: &Path, reporter: &mut Reporter) -> Outcome<Stri
     }
     for (before, after) in &made.renamed {
         let text = format!("`{before}` is called `{after}`, since the language has no such name");
-        reporter.report(&Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere("N0601", text) });
+        reporter.report(&Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere("N0550", text) });
     }
     Ok(made.text)
 }

@@ -13,6 +13,7 @@ pub fn pages() -> Vec<Page> {
     let rooms: [&[Page]; 9] = [
         nc_nd::codes::CODES,
         nc_nd::sema::codes::CODES,
+        nc_nd::export::CODES,
         nc_nir::codes::CODES,
         nc_onnx::codes::CODES,
         nc_ir::codes::CODES,

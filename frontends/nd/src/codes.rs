@@ -96,16 +96,4 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "`=` gives a value to a name and stands in items, settings and arguments. `==` compares and stands in \
          expressions.",
     ),
-    (
-        "E0601",
-        "the language cannot say this",
-        "A model is to be written as .nd, and has something that the language has no word for: an op, a type of numbers, a \
-         loop, synapses. The message names it. A .graph file holds every model.",
-    ),
-    (
-        "N0601",
-        "an array of the host has another name",
-        "A model was written as .nd. One of its inputs, outputs or probes has a name that cannot stand in the language, \
-         such as a keyword or a name with a dot, and got another one.",
-    ),
 ];

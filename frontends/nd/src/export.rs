@@ -17,6 +17,22 @@ const MAX_TEXT: usize = 90;
 /// Most elements of a constant that is repeated to a shape.
 const MAX_REPEATED: u64 = 1 << 24;
 
+/// Code, title and page of everything that writing a text can say.
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "E0550",
+        "the language cannot say this",
+        "A model is to be written as .nd, and has something that the language has no word for: an op, a type of numbers, a \
+         loop, synapses. The message names it. A .graph file holds every model.",
+    ),
+    (
+        "N0550",
+        "an array of the host has another name",
+        "A model was written as .nd. One of its inputs, outputs or probes has a name that cannot stand in the language, \
+         such as a keyword or a name with a dot, and got another one.",
+    ),
+];
+
 /// A text and what belongs to it.
 #[derive(Clone, Debug)]
 pub struct Export {
@@ -31,7 +47,7 @@ pub struct Export {
 /// Writes a module as text that takes its arrays from `file`.
 ///
 /// # Errors
-/// E0601 for what the language cannot say; the message names it.
+/// E0550 for what the language cannot say; the message names it.
 pub fn export(module: &Module, file: &str) -> Result<Export, Diagnostic> {
     if let Some(v) = module.graph.values.iter().find(|v| v.ty.extents().is_none()) {
         return Err(refused(format!("extents that are not known, as of `{}: {}`", v.name, v.ty)));
@@ -47,7 +63,7 @@ pub fn export(module: &Module, file: &str) -> Result<Export, Diagnostic> {
 }
 
 fn refused(what: impl std::fmt::Display) -> Diagnostic {
-    Diagnostic::error_nowhere("E0601", format!("the language has no word for {what}"))
+    Diagnostic::error_nowhere("E0550", format!("the language has no word for {what}"))
         .with_hint("a .graph file holds every model")
 }
 
@@ -345,7 +361,7 @@ impl<'a> Exporter<'a> {
             _ => "a .graph file holds every model",
         };
         Diagnostic::error_nowhere(
-            "E0601",
+            "E0550",
             format!("the language has no word for the op `{}` (`{name}`)", node.op.info().name),
         )
         .with_hint(hint)
