@@ -10,7 +10,7 @@ pub type Page = (&'static str, &'static str, &'static str);
 
 /// Every page, in the order of the codes.
 pub fn pages() -> Vec<Page> {
-    let rooms: [&[Page]; 9] = [
+    let rooms: [&[Page]; 10] = [
         nc_nd::codes::CODES,
         nc_nd::sema::codes::CODES,
         nc_nd::export::CODES,
