@@ -44,6 +44,8 @@ fn text_made_of_nir_computes_the_same() {
     let input = data.join("in.npz").display().to_string();
     // `input` and `output` are words of the language.
     renamed(&data.join("in.npz"), &at("in.npz"), "input", "input_");
+    // The arrays of the text lie beside it, and not where an array file of the user may.
+    std::fs::write(at("k.npz"), b"mine").expect("a file");
     for preset in PRESETS {
         let run = |args: &[&str]| {
             let (code, out, err) = nc(folder.path(), args);
@@ -65,6 +67,7 @@ fn text_made_of_nir_computes_the_same() {
             assert!((0..a.len()).any(|k| a.get_f64(k) != 0.0), "{preset}: {name} is silent");
         }
     }
+    assert_eq!(std::fs::read(at("k.npz")).expect("the file"), b"mine");
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn what_the_language_cannot_say_is_named() {
         for w in words {
             assert!(err.contains(w), "{args:?}: {w} is not in {err}");
         }
-        assert!(!folder.path().join("out.nd").exists() && !folder.path().join("out.npz").exists(), "{args:?}");
+        assert!(!folder.path().join("out.nd").exists() && !folder.path().join("out.weights.npz").exists(), "{args:?}");
     };
     // Integers of 64 bits are shifted.
     let whole = root().join("tests/filetests/nir/whole.nir").display().to_string();

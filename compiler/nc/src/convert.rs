@@ -50,7 +50,8 @@ pub fn convert(args: &ConvertArgs, reporter: &mut Reporter) -> Outcome {
 
 /// The text of a model, whose arrays are written beside it.
 fn text(module: &Module, output: &Path, reporter: &mut Reporter) -> Outcome<String> {
-    let arrays = output.with_extension("npz");
+    // Not NAME.npz, which is what people call the inputs of a model.
+    let arrays = output.with_extension("weights.npz");
     let file = arrays.file_name().and_then(|n| n.to_str()).ok_or_else(|| {
         Diagnostic::error_nowhere("E0946", format!("{} has a name that no text can hold", output.display()))
             .with_hint("take a name in UTF-8")

@@ -15,7 +15,7 @@ use std::ops::Range;
 type Rows = Option<Range<u64>>;
 
 /// Splits a solved module with known extents. `parts` says into how many pieces of nearly equal numbers of rows a
-/// population is split; populations that are not divisible are not asked about. At most `max_synapses` synapses are
+/// population is split, at least 1 and at most its rows; populations that are not divisible are not asked about. At most `max_synapses` synapses are
 /// expanded.
 ///
 /// # Errors
