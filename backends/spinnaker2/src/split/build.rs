@@ -15,8 +15,8 @@ use std::ops::Range;
 type Rows = Option<Range<u64>>;
 
 /// Splits a solved module with known extents. `parts` says into how many pieces of nearly equal numbers of rows a
-/// population is split, at least 1 and at most its rows; populations that are not divisible are not asked about. At most `max_synapses` synapses are
-/// expanded.
+/// population is split, at least 1 and at most its rows; populations that are not divisible are not asked about.
+/// At most `max_synapses` synapses are expanded.
 ///
 /// # Errors
 /// If extents are not known, equations are not solved, or synapses cannot be expanded.
