@@ -17,7 +17,7 @@ pub mod rebuild;
 pub mod saturate;
 pub mod solve;
 
-pub use pipeline::{Compiled, LineHome, Options, PassTime, StateHome, compile, prepare};
+pub use pipeline::{Compiled, Level, LineHome, Math, Options, PassTime, StateHome, compile, prepare};
 
 use nc_ir::Diagnostic;
 

@@ -9,9 +9,36 @@ use nc_ir::types::TensorType;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the caller may choose. None of it changes a bit of the result.
+/// How much is done to make a model fast. None of it changes a bit of the result.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Level {
+    /// The model as it is written: equations solved, constants folded, every product dense.
+    O0,
+    /// Work is moved out of loops, and the element-wise part is simplified; what is sparse is read off the model by
+    /// fixed rules.
+    O1,
+    /// Equality saturation with every rule, and representations chosen by their cost.
+    #[default]
+    O2,
+}
+
+/// Whether the order and the rounding of operations are those of the model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Math {
+    /// They are: the result is the interpreter's, to the bit.
+    #[default]
+    Strict,
+    /// Rules that round differently may be used where they make the model cheaper.
+    Fast,
+}
+
+/// What the caller may choose. Nothing but `math` changes a bit of the result.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// How much is done to make the model fast.
+    pub level: Level,
+    /// Whether rounding may change.
+    pub math: Math,
     /// Number of parts the parallel kernels are split into: one per thread.
     pub parts: u32,
     /// Refuse programs whose arena and constants take more bytes than this.
@@ -20,9 +47,16 @@ pub struct Options {
     pub max_synapses: u64,
 }
 
+impl Options {
+    /// The options of the reference: the model as it is written.
+    pub fn reference() -> Options {
+        Options { level: Level::O0, ..Options::default() }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Options { parts: 1, max_memory: 8 << 30, max_synapses: 1 << 30 }
+        Options { level: Level::default(), math: Math::default(), parts: 1, max_memory: 8 << 30, max_synapses: 1 << 30 }
     }
 }
 
@@ -80,17 +114,20 @@ pub struct Compiled {
     pub times: Vec<PassTime>,
 }
 
-/// The machine-independent front half: folds constants, solves ODEs, empties loops, saturates. What the interpreter runs.
+/// The machine-independent front half: folds constants and solves ODEs, and from level 1 on empties loops and saturates.
+/// With [`Options::reference`] it gives what the interpreter runs.
 ///
 /// # Errors
 /// An ODE system that its solver cannot take; `E0799` if a pass wrote a graph that breaks a constraint.
-pub fn prepare(mut module: Module, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
+pub fn prepare(mut module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
     timed(times, "fold", || fold::run(&mut module));
     timed(times, "solve", || solve::run(&mut module))?;
     timed(times, "fold again", || fold::run(&mut module));
-    timed(times, "hoist", || hoist::run(&mut module));
-    timed(times, "saturate", || saturate::run(&mut module))?;
-    timed(times, "fold last", || fold::run(&mut module));
+    if options.level > Level::O0 {
+        timed(times, "hoist", || hoist::run(&mut module));
+        timed(times, "saturate", || saturate::run(&mut module, options))?;
+        timed(times, "fold last", || fold::run(&mut module));
+    }
     timed(times, "verify graph", || nc_ir::graph::verify::verify(&module))
         .map_err(|e| vec![broken("the graph", &module.name, &e)])?;
     Ok(module)
@@ -109,7 +146,7 @@ fn broken(what: &str, model: &str, e: &dyn std::fmt::Display) -> Diagnostic {
 /// a program that breaks a constraint.
 pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
-    let module = prepare(module, &mut times)?;
+    let module = prepare(module, options, &mut times)?;
     let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
     timed(&mut times, "verify kernels", || nc_ir::kernel::verify::verify(&lowered.program)).map_err(|errors| {
         let fault = |e: &dyn std::fmt::Display| broken("the kernels", &module.name, e);

@@ -280,7 +280,7 @@ fn nothing_in_all_places() {
 
 /// The solved module of a compiled one: what the passes left.
 fn solved(m: &Module) -> Module {
-    nc_compiler::prepare(m.clone(), &mut Vec::new()).expect("nothing to refuse")
+    nc_compiler::prepare(m.clone(), &nc_compiler::Options::default(), &mut Vec::new()).expect("nothing to refuse")
 }
 
 fn ops(g: &Graph) -> Vec<&'static str> {

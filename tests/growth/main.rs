@@ -185,7 +185,7 @@ fn passes(model: &Model) -> Times {
     done("fold again");
     hoist::run(&mut module);
     done("hoist");
-    saturate::run(&mut module).expect("a well-typed graph");
+    saturate::run(&mut module, &Options::default()).expect("a well-typed graph");
     done("saturate");
     fold::run(&mut module);
     done("fold last");

@@ -1,7 +1,7 @@
 //! One meaning: compiled code and the interpreter of kernels give the bits of the graph interpreter, for random modules,
-//! split over one and two threads, in one call and in several. `NC_PROPTEST_CASES` says how many modules are tried.
+//! as they are written and after all passes, split over one and two threads, in one call and in several. `NC_PROPTEST_CASES` says how many modules are tried.
 
-use nc_compiler::{Compiled, Options, compile};
+use nc_compiler::{Compiled, Level, Options, compile, prepare};
 use nc_ir::graph::Module;
 use nc_ir::graph::testing::{Case, same};
 use nc_ir::interp::Interpreter;
@@ -58,17 +58,18 @@ fn session(compiled: &Compiled, face: Face, code: Arc<dyn Code>) -> Session {
 /// What every tick gives: outputs, then the probes that are due.
 type Trace = Vec<Vec<(String, Tensor)>>;
 
-fn interpret(compiled: &Compiled, ticks: &[Vec<Tensor>]) -> (Trace, Vec<(String, Tensor)>) {
-    let mut interpreter = Interpreter::new(compiled.module.clone()).expect("a solved module can be interpreted");
+/// Outputs and final states of a module that no pass has touched but the solver.
+fn interpret(module: Module, ticks: &[Vec<Tensor>]) -> (Trace, Vec<(String, Tensor)>) {
+    let module = Arc::new(module);
+    let mut interpreter = Interpreter::new(module.clone()).expect("a solved module can be interpreted");
     let mut trace = Trace::new();
     for inputs in ticks {
         let out = interpreter.step(inputs).expect("the inputs fit");
-        let mut row: Vec<(String, Tensor)> =
-            compiled.module.outputs.iter().map(|p| p.name.clone()).zip(out.outputs).collect();
-        row.extend(out.probes.into_iter().map(|(k, t)| (compiled.module.probes[k].name.clone(), t)));
+        let mut row: Vec<(String, Tensor)> = module.outputs.iter().map(|p| p.name.clone()).zip(out.outputs).collect();
+        row.extend(out.probes.into_iter().map(|(k, t)| (module.probes[k].name.clone(), t)));
         trace.push(row);
     }
-    let names: Vec<String> = compiled.module.states.iter().map(|s| s.name.clone()).collect();
+    let names: Vec<String> = module.states.iter().map(|s| s.name.clone()).collect();
     let entries = entry_names("state", names.iter().map(String::as_str));
     let states = entries.into_iter().zip(interpreter.state().into_iter().map(|(_, t)| t.clone())).collect();
     (trace, states)
@@ -141,15 +142,22 @@ fn holds(
     Ok(())
 }
 
-/// Holds both machines against the graph interpreter. False if the module has an op that the lowering refuses by name.
+/// Holds both machines, at the first and the last level, against the graph interpreter. False if the module has an op that
+/// the lowering refuses by name.
 pub fn agree(case: &Case, parts: u32) -> Result<bool, String> {
-    let options = Options { parts, ..Options::default() };
+    let solved = prepare(case.module.clone(), &Options::reference(), &mut Vec::new()).map_err(|e| format!("{e:?}"))?;
+    let (want, states) = interpret(solved, &case.ticks);
+    let both = [Level::O0, Level::O2].map(|level| agree_at(case, parts, level, &want, &states));
+    both.into_iter().try_fold(true, |all, one| Ok(all && one?))
+}
+
+fn agree_at(case: &Case, parts: u32, level: Level, want: &Trace, states: &[(String, Tensor)]) -> Result<bool, String> {
+    let options = Options { parts, level, ..Options::default() };
     let compiled = match compile(case.module.clone(), &options) {
         Ok(compiled) => compiled,
         Err(errors) if errors.iter().all(|e| e.code == "E0702") => return Ok(false),
         Err(errors) => return Err(format!("not compiled: {errors:?}")),
     };
-    let (want, states) = interpret(&compiled, &case.ticks);
     let native = nc_cranelift::compile(&compiled.program, &compiled.layout, &nc_cranelift::Options::default())
         .map_err(|e| format!("refused: {e:?}"))?;
     let kernels = Interpreted::new(&compiled.program, nc_ir::kernel::interp::Options::default())
@@ -159,8 +167,8 @@ pub fn agree(case: &Case, parts: u32) -> Result<bool, String> {
     // lowering.
     let faults: Vec<String> = (machines.into_iter())
         .filter_map(|(name, code)| {
-            let name = format!("{name}, {parts} parts");
-            holds(&compiled, &name, &code, &case.ticks, &want, &states).err()
+            let name = format!("{name}, {level:?}, {parts} parts");
+            holds(&compiled, &name, &code, &case.ticks, want, states).err()
         })
         .collect();
     if !faults.is_empty() {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use nc_compiler::Level;
 use std::path::PathBuf;
 
 /// Compiler for spiking and recurrent models.
@@ -100,12 +101,48 @@ pub struct ModelArgs {
     pub repair: bool,
 }
 
+/// How much is done to make a model fast, and at what price.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct PassArgs {
+    /// 0: the model as it is written, every product dense; 1: work leaves loops, simple forms, fixed rules; 2: equality
+    /// saturation and representations chosen by cost. The interpreter takes 0 by default, all others 2
+    #[arg(short = 'O', value_name = "LEVEL", value_parser = level)]
+    pub level: Option<Level>,
+    /// `fast` permits rules that round differently; results are the interpreter's to the bit without it
+    #[arg(long, value_enum, default_value_t = Math::Strict)]
+    pub math: Math,
+}
+
+impl PassArgs {
+    /// The choices for a target.
+    pub fn options(&self, target: Target, max_memory: u64) -> nc_compiler::Options {
+        let usual = if target == Target::Interp { Level::O0 } else { Level::O2 };
+        let math = match self.math {
+            Math::Strict => nc_compiler::Math::Strict,
+            Math::Fast => nc_compiler::Math::Fast,
+        };
+        nc_compiler::Options { level: self.level.unwrap_or(usual), math, max_memory, ..nc_compiler::Options::default() }
+    }
+}
+
+/// Whether rounding may change.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Math {
+    /// It may not.
+    Strict,
+    /// It may.
+    Fast,
+}
+
 /// Arguments of `nc check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// The passes.
+    #[command(flatten)]
+    pub passes: PassArgs,
 }
 
 /// Arguments of `nc fmt`.
@@ -148,6 +185,9 @@ pub struct RunArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// The passes.
+    #[command(flatten)]
+    pub passes: PassArgs,
     /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]; of an .onnx
     /// model in just the shapes that it has
     #[arg(long, value_name = "FILE")]
@@ -212,6 +252,8 @@ pub enum Emit {
     Graph,
     /// The graph after differential equations were solved.
     Solved,
+    /// The graph after all its passes, as it becomes kernels.
+    Saturated,
     /// The kernels.
     Kernels,
     /// Cranelift's intermediate representation.
@@ -235,6 +277,9 @@ pub struct CompileArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// The passes.
+    #[command(flatten)]
+    pub passes: PassArgs,
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,
@@ -269,6 +314,9 @@ pub struct TestArgs {
     /// Run on these targets only
     #[arg(long = "target", value_enum, value_delimiter = ',')]
     pub targets: Vec<Target>,
+    /// The passes.
+    #[command(flatten)]
+    pub passes: PassArgs,
     /// Make what comes out the expected result, after showing the difference
     #[arg(long)]
     pub bless: bool,
@@ -290,6 +338,16 @@ pub struct Duration {
     pub seconds: f64,
     /// As written.
     pub text: String,
+}
+
+/// A level of optimisation.
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "0" => Ok(Level::O0),
+        "1" => Ok(Level::O1),
+        "2" => Ok(Level::O2),
+        _ => Err("the levels are -O0, -O1 and -O2".to_owned()),
+    }
 }
 
 /// `NAME=N`.

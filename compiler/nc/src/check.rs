@@ -1,6 +1,6 @@
 //! `nc check`: what a model is, and what was chosen for it.
 
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, Target};
 use crate::machine::face_of;
 use crate::render::Reporter;
 use crate::{Outcome, driver, print};
@@ -22,8 +22,8 @@ pub fn check(args: &CheckArgs, reporter: &mut Reporter) -> Outcome {
     let loaded = driver::load(&args.model, &[], reporter)?;
     let module = loaded.module;
     let face = face_of(&module)?;
-    let solved = prepare(module.clone(), &mut Vec::new())?;
-    let options = nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
+    let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
+    let options = args.passes.options(Target::Cpu, args.model.max_memory);
     let compiled = match compile(module.clone(), &options) {
         Ok(compiled) => Some(compiled),
         Err(list) => {

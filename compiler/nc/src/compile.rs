@@ -2,7 +2,7 @@
 
 mod header;
 
-use crate::args::{CompileArgs, CompileTarget, Emit};
+use crate::args::{CompileArgs, CompileTarget, Emit, Target};
 use crate::machine::unsupported;
 use crate::render::Reporter;
 use crate::run::show_times;
@@ -32,19 +32,23 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         files.push((format!("{stem}.graph"), graph::text::print(&module).into_bytes()));
     }
     if emit.contains(&Emit::Solved) {
-        let solved = prepare(module.clone(), &mut Vec::new())?;
+        let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
         files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes()));
+    }
+    let options = args.passes.options(Target::Cpu, args.model.max_memory);
+    if emit.contains(&Emit::Saturated) {
+        let saturated = prepare(module.clone(), &options, &mut Vec::new())?;
+        files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
     }
     let code = [Emit::Kernels, Emit::Clif, Emit::Asm, Emit::Obj];
     if emit.iter().any(|e| code.contains(e)) {
-        let options = nc_compiler::Options { max_memory: args.model.max_memory, ..nc_compiler::Options::default() };
         let compiled = lower(module.clone(), &options)?;
         times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
         let program = &compiled.program;
         for e in emit.iter().filter(|e| code.contains(e)) {
             let start = Instant::now();
             match e {
-                Emit::Graph | Emit::Solved => {}
+                Emit::Graph | Emit::Solved | Emit::Saturated => {}
                 Emit::Kernels => {
                     files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
                 }

@@ -29,30 +29,28 @@ pub struct Ready {
 pub fn build(
     module: Module,
     target: Target,
-    parts: u32,
-    max_memory: u64,
+    options: &nc_compiler::Options,
     cache: &mut CodeCache,
     times: &mut Times,
 ) -> Result<Ready, Errors> {
     let shown = Arc::new(module.clone());
     if target == Target::Interp {
         let mut passes = Vec::new();
-        let module = Arc::new(nc_compiler::prepare(module, &mut passes)?);
+        let module = Arc::new(nc_compiler::prepare(module, options, &mut passes)?);
         times.extend(passes.into_iter().map(|p| (p.pass.to_owned(), p.time)));
         let start = Instant::now();
-        let machine = Box::new(Walker::new(module, max_memory)?);
+        let machine = Box::new(Walker::new(module, options.max_memory)?);
         times.push(("expand synapses".to_owned(), start.elapsed()));
         return Ok(Ready { machine, module: shown });
     }
     let face = face_of(&module)?;
-    let options = nc_compiler::Options { parts, max_memory, ..nc_compiler::Options::default() };
-    let compiled = compile(module, &options)?;
+    let compiled = compile(module, options)?;
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let start = Instant::now();
     let code = code_for(&compiled, target, cache)?;
     times.push((if target == Target::Cpu { "machine code" } else { "kernel interpreter" }.to_owned(), start.elapsed()));
     let start = Instant::now();
-    let machine = Box::new(Session::new(image_of(&compiled, face, code, max_memory)?)?);
+    let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
     Ok(Ready { machine, module: shown })
 }

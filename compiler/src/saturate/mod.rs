@@ -10,6 +10,7 @@ pub mod rules;
 
 pub use language::Term;
 
+use crate::pipeline::Options;
 use crate::rebuild::Rebuild;
 use crate::{Errors, rebuild};
 use egg::{Analysis, DidMerge, EGraph, Id, Runner, SimpleScheduler};
@@ -88,8 +89,8 @@ fn operations(term: &Term) -> f64 {
 ///
 /// # Errors
 /// `E0799`: the rewritten graph is ill-typed, a bug.
-pub fn run(module: &mut Module) -> Result<(), Errors> {
-    rebuild::each_body(module, &mut run)?;
+pub fn run(module: &mut Module, options: &Options) -> Result<(), Errors> {
+    rebuild::each_body(module, &mut |body| run(body, options))?;
     let eligible = |op: &Op| op.info().class == Class::Elementwise;
     if !module.graph.nodes.iter().any(|n| eligible(&n.op)) {
         return Ok(());

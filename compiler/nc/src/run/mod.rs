@@ -61,7 +61,8 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     let alone = samples.is_none_or(|n| n == 1);
     let parts = if alone && args.target != Target::Interp { args.threads } else { 1 };
     let mut cache = CodeCache::default();
-    let mut ready = machine::build(module, args.target, parts, args.model.max_memory, &mut cache, &mut times)?;
+    let options = nc_compiler::Options { parts, ..args.passes.options(args.target, args.model.max_memory) };
+    let mut ready = machine::build(module, args.target, &options, &mut cache, &mut times)?;
     if let Some(repeat) = args.repeat {
         if !alone {
             return Err(Diagnostic::error_nowhere("E0821", "--repeat times one sample, and the input has several")

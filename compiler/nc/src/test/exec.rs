@@ -2,7 +2,7 @@
 
 use super::arrays::element;
 use crate::Errors;
-use crate::args::Target;
+use crate::args::{PassArgs, Target};
 use crate::cache::CodeCache;
 use crate::machine::{self, face_of};
 use nc_ir::graph::{Module, Probe};
@@ -62,6 +62,8 @@ pub struct Job<'a> {
     pub target: Target,
     /// How many threads.
     pub threads: u32,
+    /// What the passes may do.
+    pub passes: PassArgs,
     /// Bytes that may be taken.
     pub max_memory: u64,
 }
@@ -73,7 +75,8 @@ pub struct Job<'a> {
 pub fn execute(module: Module, job: Job<'_>, cache: &mut CodeCache) -> Result<Results, Errors> {
     let face: Face = face_of(&module)?;
     let parts = if job.samples.is_none_or(|n| n == 1) { job.threads } else { 1 };
-    let ready = machine::build(module, job.target, parts, job.max_memory, cache, &mut Vec::new())?;
+    let options = nc_compiler::Options { parts, ..job.passes.options(job.target, job.max_memory) };
+    let ready = machine::build(module, job.target, &options, cache, &mut Vec::new())?;
     let progress = AtomicU64::new(0);
     let samples = job.samples.unwrap_or(1);
     let plan = Plan {

@@ -200,7 +200,7 @@ impl Runner<'_> {
                     1 => format!("{title} [{}]", target.name()),
                     n => format!("{title} [{}, {n} threads]", target.name()),
                 };
-                let job = setup.job(target, threads, self.args.max_memory);
+                let job = setup.job(target, threads, self.args);
                 let failure = match execute(module.clone(), job, &mut self.cache) {
                     Err(Errors(list)) => Some(listed(&list, &sources)),
                     Ok(results) => {
@@ -363,8 +363,9 @@ struct Setup {
 }
 
 impl Setup {
-    fn job(&self, target: Target, threads: u32, max_memory: u64) -> Job<'_> {
-        Job { inputs: &self.inputs, ticks: self.ticks, samples: self.samples, target, threads, max_memory }
+    fn job(&self, target: Target, threads: u32, args: &TestArgs) -> Job<'_> {
+        let (passes, max_memory) = (args.passes, args.max_memory);
+        Job { inputs: &self.inputs, ticks: self.ticks, samples: self.samples, target, threads, passes, max_memory }
     }
 }
 
