@@ -10,7 +10,7 @@ pub mod rules;
 
 pub use language::Term;
 
-use crate::pipeline::Options;
+use crate::pipeline::{Level, Options};
 use crate::rebuild::Rebuild;
 use crate::{Errors, rebuild};
 use egg::{Analysis, DidMerge, EGraph, Id, Runner, SimpleScheduler};
@@ -111,7 +111,7 @@ pub fn run(module: &mut Module, options: &Options) -> Result<(), Errors> {
     let runner = Runner::default()
         .with_egraph(egraph)
         .with_scheduler(SimpleScheduler)
-        .with_iter_limit(ROUNDS)
+        .with_iter_limit(if options.level < Level::O2 { ROUNDS / 2 } else { ROUNDS })
         .with_node_limit(20 * module.graph.nodes.len() + 1000)
         // Rounds and nodes bound the work; a clock would make the result depend on the machine.
         .with_time_limit(Duration::from_secs(3600))
