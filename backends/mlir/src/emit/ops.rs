@@ -1,0 +1,151 @@
+//! Scalar operations.
+
+use super::Emitter;
+use super::expand::Helper;
+use crate::error::Unsupported;
+use crate::ir::{Cmp, V};
+use nc_ir::kernel::{Scalar, ScalarOp, ScalarType};
+
+/// Numbers of the comparisons of `arith.cmpf`; those with NaN are false except for `UNE` and `UNO`.
+mod float {
+    pub const OEQ: i64 = 1;
+    pub const OGT: i64 = 2;
+    pub const OGE: i64 = 3;
+    pub const OLT: i64 = 4;
+    pub const OLE: i64 = 5;
+    pub const UNE: i64 = 13;
+    pub const UNO: i64 = 14;
+}
+
+impl<'c> Emitter<'c, '_> {
+    /// One operation; `ty` is the type of the first operand.
+    pub(super) fn scalar_op(&mut self, op: ScalarOp, ty: ScalarType, v: [Option<V<'c>>; 3]) -> V<'c> {
+        let [Some(x), y, z] = v else {
+            // The caller has checked the operands; a value keeps this total.
+            return self.ir.constant(Scalar::Bool(false));
+        };
+        let (y, z) = (y.unwrap_or(x), z.unwrap_or(x));
+        if self.machine.small
+            && let Some(r) = self.expanded(op, ty, x, y, z)
+        {
+            return r;
+        }
+        let own = self.ir.scalar(ty);
+        let t = self.ir.types;
+        let i = &mut self.ir;
+        match op {
+            ScalarOp::FAdd => i.bin("arith.addf", x, y),
+            ScalarOp::FSub => i.bin("arith.subf", x, y),
+            ScalarOp::FMul => i.bin("arith.mulf", x, y),
+            ScalarOp::FDiv => i.bin("arith.divf", x, y),
+            ScalarOp::Fma => i.op("math.fma", &[x, y, z], own),
+            ScalarOp::FNeg => i.op("arith.negf", &[x], own),
+            ScalarOp::FAbs => i.op("math.absf", &[x], own),
+            ScalarOp::FSqrt => i.op("math.sqrt", &[x], own),
+            ScalarOp::Floor => i.op("math.floor", &[x], own),
+            ScalarOp::Ceil => i.op("math.ceil", &[x], own),
+            ScalarOp::Trunc => i.op("math.trunc", &[x], own),
+            ScalarOp::Nearest => i.op("math.roundeven", &[x], own),
+            ScalarOp::FEq => i.cmpf(float::OEQ, x, y),
+            ScalarOp::FNe => i.cmpf(float::UNE, x, y),
+            ScalarOp::FLt => i.cmpf(float::OLT, x, y),
+            ScalarOp::FLe => i.cmpf(float::OLE, x, y),
+            ScalarOp::FGt => i.cmpf(float::OGT, x, y),
+            ScalarOp::FGe => i.cmpf(float::OGE, x, y),
+            ScalarOp::FUno => i.cmpf(float::UNO, x, y),
+            ScalarOp::IAdd => i.bin("arith.addi", x, y),
+            ScalarOp::ISub => i.bin("arith.subi", x, y),
+            ScalarOp::IMul => i.bin("arith.muli", x, y),
+            ScalarOp::UMulHi => i.mul_high(x, y, own),
+            ScalarOp::IDiv => {
+                let (zero, minus, safe) = self.divisor(y);
+                let i = &mut self.ir;
+                let q = i.bin("arith.divsi", x, safe);
+                let none = i.int(own, 0);
+                let n = i.bin("arith.subi", none, x);
+                let q = i.select(minus, n, q);
+                i.select(zero, none, q)
+            }
+            ScalarOp::IRem => {
+                let (_, _, safe) = self.divisor(y);
+                self.ir.bin("arith.remsi", x, safe)
+            }
+            ScalarOp::Shl => self.shift("arith.shli", ty, x, y),
+            ScalarOp::ShrS => self.shift("arith.shrsi", ty, x, y),
+            ScalarOp::ShrU => self.shift("arith.shrui", ty, x, y),
+            ScalarOp::IEq => i.cmp(Cmp::Eq, x, y),
+            ScalarOp::INe => i.cmp(Cmp::Ne, x, y),
+            ScalarOp::ILt => i.cmp(Cmp::Slt, x, y),
+            ScalarOp::ILe => i.cmp(Cmp::Sle, x, y),
+            ScalarOp::IGt => i.cmp(Cmp::Sgt, x, y),
+            ScalarOp::IGe => i.cmp(Cmp::Sge, x, y),
+            ScalarOp::ULt => i.cmp(Cmp::Ult, x, y),
+            ScalarOp::And => i.bin("arith.andi", x, y),
+            ScalarOp::Or => i.bin("arith.ori", x, y),
+            ScalarOp::Xor => i.bin("arith.xori", x, y),
+            ScalarOp::Not => i.by("arith.xori", x, -1),
+            ScalarOp::Select => i.select(x, y, z),
+            ScalarOp::F32ToF64 => i.op("arith.extf", &[x], t.f64),
+            ScalarOp::F64ToF32 => i.op("arith.truncf", &[x], t.f32),
+            ScalarOp::I32ToF32 | ScalarOp::I64ToF32 => i.op("arith.sitofp", &[x], t.f32),
+            ScalarOp::I32ToF64 | ScalarOp::I64ToF64 => i.op("arith.sitofp", &[x], t.f64),
+            ScalarOp::F32ToI32 | ScalarOp::F64ToI32 => i.intrinsic("llvm.fptosi.sat", &[x], t.i32),
+            ScalarOp::F32ToI64 | ScalarOp::F64ToI64 => i.intrinsic("llvm.fptosi.sat", &[x], t.i64),
+            ScalarOp::I32ToI64 => i.op("arith.extsi", &[x], t.i64),
+            ScalarOp::U32ToI64 => i.op("arith.extui", &[x], t.i64),
+            ScalarOp::I64ToI32 => i.op("arith.trunci", &[x], t.i32),
+            ScalarOp::F32Bits => i.op("arith.bitcast", &[x], t.i32),
+            ScalarOp::BitsF32 => i.op("arith.bitcast", &[x], t.f32),
+            ScalarOp::F64Bits => i.op("arith.bitcast", &[x], t.i64),
+            ScalarOp::BitsF64 => i.op("arith.bitcast", &[x], t.f64),
+            ScalarOp::BoolToI32 => i.op("arith.extui", &[x], t.i32),
+        }
+    }
+
+    /// A shift by an amount modulo the width.
+    fn shift(&mut self, name: &str, ty: ScalarType, x: V<'c>, by: V<'c>) -> V<'c> {
+        let by = self.ir.by("arith.andi", by, if ty == ScalarType::I64 { 63 } else { 31 });
+        self.ir.bin(name, x, by)
+    }
+
+    /// For a division by `y`: whether it is 0, whether it is -1, and a divisor that is defined for all dividends (1 in
+    /// both cases).
+    fn divisor(&mut self, y: V<'c>) -> (V<'c>, V<'c>, V<'c>) {
+        let i = &mut self.ir;
+        let zero = i.cmp_k(Cmp::Eq, y, 0);
+        let minus = i.cmp_k(Cmp::Eq, y, -1);
+        let special = i.bin("arith.ori", zero, minus);
+        let one = i.int(melior::ir::ValueLike::r#type(&y), 1);
+        (zero, minus, i.select(special, one, y))
+    }
+
+    /// What a machine without 64-bit division and rounding instructions does; `None` for what it has.
+    fn expanded(&mut self, op: ScalarOp, ty: ScalarType, x: V<'c>, y: V<'c>, z: V<'c>) -> Option<V<'c>> {
+        let _ = z;
+        match (op, ty) {
+            (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc | ScalarOp::Nearest, ScalarType::F32) => {
+                Some(super::expand::round(&mut self.ir, op, x))
+            }
+            (ScalarOp::UMulHi, ScalarType::I64) => Some(super::expand::mul_high(&mut self.ir, x, y)),
+            (ScalarOp::IDiv, ScalarType::I64) => Some(self.help(Helper::Divide, &[x, y])),
+            (ScalarOp::IRem, ScalarType::I64) => Some(self.help(Helper::Remainder, &[x, y])),
+            (ScalarOp::I64ToF32, _) => Some(self.help(Helper::I64ToF32, &[x])),
+            (ScalarOp::F32ToI64, _) => Some(self.help(Helper::F32ToI64, &[x])),
+            (ScalarOp::Select, _) => None,
+            (ScalarOp::F64Bits | ScalarOp::BitsF64, _) => Some(x),
+            (ScalarOp::FNeg, ScalarType::F64) => Some(self.ir.by("arith.xori", x, i64::MIN)),
+            (ScalarOp::FAbs, ScalarType::F64) => Some(self.ir.by("arith.andi", x, i64::MAX)),
+            (_, ScalarType::F64) | (ScalarOp::F32ToF64 | ScalarOp::I32ToF64 | ScalarOp::I64ToF64, _) => {
+                let what = format!("`{op}` of f64 on a core with 32-bit floats");
+                self.ir.fail(Unsupported::new(what, "use f32"));
+                Some(x)
+            }
+            _ => None,
+        }
+    }
+
+    fn help(&mut self, helper: Helper, arguments: &[V<'c>]) -> V<'c> {
+        self.helpers.insert(helper);
+        helper.call(&mut self.ir, arguments)
+    }
+}

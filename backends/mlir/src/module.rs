@@ -1,0 +1,106 @@
+//! A program as a module of MLIR, and the passes that take it to LLVM's dialect.
+
+use crate::emit::{self, Emitted, Machine};
+use crate::error::Unsupported;
+use crate::{run, symbol};
+use melior::Context;
+use melior::dialect::DialectRegistry;
+use melior::ir::operation::OperationLike;
+use melior::ir::{Location, Module};
+use melior::pass::PassManager;
+use melior::utility::{
+    parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
+};
+use nc_ir::kernel::Program;
+use nc_ir::kernel::abi::Layout;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+/// From `func`, `scf`, `arith` and `math` to LLVM's dialect.
+const TO_LLVM: &str = "builtin.module(canonicalize,cse,convert-scf-to-cf,convert-math-to-llvm,convert-arith-to-llvm,\
+                       convert-cf-to-llvm,convert-func-to-llvm,reconcile-unrealized-casts)";
+
+/// MLIR with what it said about what went wrong.
+pub(crate) struct Session {
+    context: Context,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Session {
+    pub fn new() -> Session {
+        static PASSES: Once = Once::new();
+        PASSES.call_once(register_all_passes);
+        let registry = DialectRegistry::new();
+        register_all_dialects(&registry);
+        let context = Context::new_with_registry(&registry, false);
+        for dialect in ["func", "scf", "arith", "math", "llvm"] {
+            context.get_or_load_dialect(dialect);
+        }
+        register_all_llvm_translations(&context);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let hear = said.clone();
+        context.attach_diagnostic_handler(move |d| {
+            hear.lock().unwrap_or_else(PoisonError::into_inner).push(d.to_string());
+            true
+        });
+        Session { context, said }
+    }
+
+    /// A failure at `at`, with what MLIR said.
+    fn failed(&self, at: &str) -> Unsupported {
+        let said = std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner));
+        Unsupported::failed(at, said.first().map_or("no reason given", String::as_str))
+    }
+
+    /// The program in the dialects that it is written in: a function for each kernel and `<prefix>_run`.
+    pub fn module(
+        &self,
+        (program, layout): (&Program, &Layout),
+        prefix: &str,
+        machine: Machine,
+        pointer: u64,
+    ) -> Emitted<Module<'_>> {
+        check(program, layout)?;
+        let context = &self.context;
+        let module = Module::new(Location::unknown(context));
+        let mut helpers = BTreeSet::new();
+        let mut symbols = Vec::new();
+        for (n, k) in program.kernels().enumerate() {
+            let symbol = symbol::kernel(prefix, n, k);
+            helpers.extend(emit::kernel(&module, context, &symbol, (program, layout), k, machine)?);
+            symbols.push(symbol);
+        }
+        run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
+        for h in helpers {
+            h.define(&module, context)?;
+        }
+        if !module.as_operation().verify() {
+            return Err(self.failed("MLIR's verifier"));
+        }
+        Ok(module)
+    }
+
+    /// Runs a pipeline of passes.
+    pub fn pass(&self, module: &mut Module<'_>, pipeline: &str) -> Emitted<()> {
+        let passes = PassManager::new(&self.context);
+        parse_pass_pipeline(passes.as_operation_pass_manager(), pipeline)
+            .map_err(|e| Unsupported::failed("a pipeline of MLIR", e))?;
+        passes.run(module).map_err(|_| self.failed("MLIR's passes"))
+    }
+
+    /// Takes a module to LLVM's dialect.
+    pub fn to_llvm(&self, module: &mut Module<'_>) -> Emitted<()> {
+        self.pass(module, TO_LLVM)
+    }
+}
+
+/// Checks that the layout is one of this program.
+fn check(program: &Program, layout: &Layout) -> Emitted<()> {
+    if layout.buffers.len() != program.buffers.len() || layout.lists.len() != program.lists.len() {
+        return Err(Unsupported::malformed("the layout belongs to another program"));
+    }
+    if program.parts > 1 << 16 {
+        return Err(Unsupported::new(format!("{} parts", program.parts), "use at most 65536 parts"));
+    }
+    Ok(())
+}

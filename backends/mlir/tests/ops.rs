@@ -1,0 +1,274 @@
+//! Every operation on every type equals its definition, with operands that differ between
+//! items, are the same for all of them, or are constants.
+
+#![cfg(feature = "llvm")]
+
+mod common;
+
+use common::{Aligned, WAYS, context};
+use nc_ir::kernel::abi::{Code, Layout, Place};
+use nc_ir::kernel::testing::Choices;
+use nc_ir::kernel::{Emit, Index, KernelBuilder, Program, Role, Scalar, ScalarOp, ScalarType, Signature};
+use nc_ir::{DType, Tensor};
+use nc_mlir::{Options, compile};
+
+fn dtype(ty: ScalarType) -> DType {
+    match ty {
+        ScalarType::F32 => DType::F32,
+        ScalarType::F64 => DType::F64,
+        ScalarType::I32 => DType::I32,
+        ScalarType::I64 => DType::I64,
+        ScalarType::Bool => DType::Bool,
+    }
+}
+
+fn signatures(op: ScalarOp) -> Vec<Vec<ScalarType>> {
+    use ScalarType::{Bool, F32, F64, I32, I64};
+    let same = |n: u8, types: &[ScalarType]| types.iter().map(|t| vec![*t; n as usize]).collect();
+    match op.signature() {
+        Signature::Float(n) => same(n, &[F32, F64]),
+        Signature::FloatCmp => same(2, &[F32, F64]),
+        Signature::Int(n) => same(n, &[I32, I64]),
+        Signature::IntCmp => same(2, &[I32, I64]),
+        Signature::Logic(n) => same(n, &[Bool, I32, I64]),
+        Signature::Select => ScalarType::ALL.iter().map(|t| vec![Bool, *t, *t]).collect(),
+        Signature::Convert(from, _) => vec![vec![from]],
+    }
+}
+
+const FLOATS: &[f64] = &[
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    1.5,
+    2.5,
+    -2.5,
+    3.7,
+    -3.7,
+    1e-40,
+    -1e-310,
+    5e-324,
+    8388607.5,
+    4503599627370495.5,
+    2147483647.0,
+    2147483648.0,
+    -2147483648.0,
+    -2147483904.0,
+    9.3e18,
+    -9.3e18,
+    1e30,
+    3.4e38,
+    1.7e308,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::NAN,
+    16777217.0,
+    0.1,
+];
+const INTS: &[i64] = &[
+    0,
+    1,
+    -1,
+    2,
+    -2,
+    3,
+    7,
+    31,
+    32,
+    33,
+    63,
+    64,
+    65,
+    100,
+    -100,
+    255,
+    65535,
+    65536,
+    i32::MAX as i64,
+    i32::MIN as i64,
+    i32::MAX as i64 + 1,
+    i64::MAX,
+    i64::MIN,
+    i64::MIN + 1,
+    16777217,
+    9007199254740993,
+    -9007199254740993,
+    1 << 40,
+];
+
+fn edge(ty: ScalarType, k: usize) -> Scalar {
+    let (f, i) = (FLOATS[k % FLOATS.len()], INTS[k % INTS.len()]);
+    match ty {
+        ScalarType::F32 => Scalar::F32(f as f32),
+        ScalarType::F64 => Scalar::F64(f),
+        ScalarType::I32 => Scalar::I32(i as i32),
+        ScalarType::I64 => Scalar::I64(i),
+        ScalarType::Bool => Scalar::Bool(k % 2 == 1),
+    }
+}
+
+fn random(ty: ScalarType, c: &mut Choices) -> Scalar {
+    if c.once_in(3) {
+        return edge(ty, c.below(1000));
+    }
+    let bits = u64::from(c.draw()) << 32 | u64::from(c.draw());
+    match ty {
+        ScalarType::F32 | ScalarType::F64 if c.once_in(2) => {
+            let x = (bits as i64 as f64) / 2f64.powi(32 + c.below(40) as i32);
+            if ty == ScalarType::F32 { Scalar::F32(x as f32) } else { Scalar::F64(x) }
+        }
+        ScalarType::Bool => Scalar::Bool(bits & 1 == 1),
+        _ => Scalar::from_bits(ty, bits),
+    }
+}
+
+fn bytes(values: &[Scalar]) -> Vec<u8> {
+    let size = dtype(values[0].ty()).size();
+    values.iter().flat_map(|v| v.bits().to_le_bytes()[..size].to_vec()).collect()
+}
+
+/// How an operand gets its value.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Operand {
+    /// From the element of the item.
+    Own,
+    /// From one element, for all items.
+    Shared(usize),
+    /// A constant: that element's value.
+    Const(usize),
+}
+
+struct Test {
+    op: ScalarOp,
+    operands: Vec<Operand>,
+    values: Vec<Vec<Scalar>>,
+    place: Place,
+}
+
+fn tests(n: usize, c: &mut Choices, way: Options) -> (Program, Vec<Test>) {
+    let mut p = Program::new("ops", 1);
+    let mut tests = Vec::new();
+    for &op in ScalarOp::ALL {
+        for types in signatures(op) {
+            let result = op.result_type(&types).expect("its signature");
+            if way.small && (types[0] == ScalarType::F64 || result == ScalarType::F64) && types[0] != ScalarType::Bool {
+                continue;
+            }
+            let values: Vec<Vec<Scalar>> = types
+                .iter()
+                .enumerate()
+                .map(|(a, ty)| {
+                    let edges = FLOATS.len();
+                    // All pairs of edges first, then anything.
+                    let item = |k: usize, c: &mut Choices| match (k < edges * edges, a) {
+                        (true, 0) => edge(*ty, k / edges),
+                        (true, 1) => edge(*ty, k % edges),
+                        _ => random(*ty, c),
+                    };
+                    (0..n).map(|k| item(k, c)).collect()
+                })
+                .collect();
+            let bufs: Vec<_> = values
+                .iter()
+                .zip(&types)
+                .enumerate()
+                .map(|(a, (v, ty))| {
+                    let t = Tensor::from_bytes(dtype(*ty), vec![n], &bytes(v)).expect("n values");
+                    p.add_buffer(format!("{op}_{a}"), dtype(*ty), n as u64, Role::Const(t))
+                })
+                .collect();
+            let arity = types.len();
+            let mut kinds = vec![vec![Operand::Own; arity]];
+            for shared in 0..arity {
+                for _ in 0..3 {
+                    let k = c.below(n);
+                    let mut one = vec![Operand::Own; arity];
+                    one[shared] = Operand::Shared(k);
+                    kinds.push(one.clone());
+                    one[shared] = Operand::Const(k);
+                    kinds.push(one);
+                    let mut others = vec![Operand::Shared(k); arity];
+                    others[shared] = Operand::Own;
+                    kinds.push(others);
+                }
+            }
+            kinds.push(vec![Operand::Shared(c.below(n)); arity]);
+            for operands in kinds {
+                let zero = Tensor::zeros(dtype(result), vec![1]);
+                let out = p.add_buffer("out", dtype(result), n as u64, Role::State(zero));
+                let mut b = KernelBuilder::new(op.name(), None, 1);
+                b.for_count(n as u64, true, |b, i| {
+                    let args: Vec<_> = (0..arity)
+                        .map(|a| match operands[a] {
+                            Operand::Own => b.load(bufs[a], dtype(types[a]), Index::var(i)),
+                            Operand::Shared(k) => b.load(bufs[a], dtype(types[a]), Index::at(k as i64)),
+                            Operand::Const(k) => b.constant(values[a][k]),
+                        })
+                        .collect();
+                    let r = b.op(op, &args);
+                    b.store(out, Index::var(i), r);
+                });
+                p.push(b.finish());
+                tests.push(Test { op, operands, values: values.clone(), place: Place::Arena(u64::from(out.0)) });
+            }
+        }
+    }
+    (p, tests)
+}
+
+fn run(way: Options) {
+    let mut c = Choices::from_seed(7);
+    let n = FLOATS.len() * FLOATS.len() + common::cases(200) as usize + 3;
+    let (p, mut tests) = tests(n, &mut c, way);
+    let layout = Layout::of(&p).expect("a small program");
+    for t in &mut tests {
+        if let Place::Arena(buf) = t.place {
+            t.place = layout.buffers[buf as usize];
+        }
+    }
+    let code = compile(&p, &layout, &way).expect("supported");
+    let mut arena = Aligned::zeroed(layout.arena_bytes as usize);
+    layout.reset(&p, arena.bytes_mut());
+    let mut consts = Aligned::zeroed(layout.const_bytes as usize);
+    consts.bytes_mut().copy_from_slice(&layout.const_pool(&p));
+    let ctx = context(&code, &mut arena, &consts, 0, 1);
+    // SAFETY: the context is complete and the program has one part.
+    unsafe { (code.entry())(&ctx, 0) };
+    for t in &tests {
+        let Place::Arena(at) = t.place else { panic!("a state lies in the arena") };
+        for k in 0..n {
+            let args: Vec<Scalar> = t
+                .operands
+                .iter()
+                .zip(&t.values)
+                .map(|(o, v)| match o {
+                    Operand::Own => v[k],
+                    Operand::Shared(k) | Operand::Const(k) => v[*k],
+                })
+                .collect();
+            let want = t.op.eval(&args);
+            let size = dtype(want.ty()).size();
+            let mut word = [0u8; 8];
+            word[..size].copy_from_slice(&arena.bytes()[at as usize + k * size..][..size]);
+            let bits = u64::from_le_bytes(word);
+            assert!(want.ty() != ScalarType::Bool || bits <= 1, "{}: a bool of {bits}", t.op);
+            let got = Scalar::from_bits(want.ty(), bits);
+            assert!(
+                want.same(got),
+                "{} {:?} item {k}, {way:?}: {args:?} gives {got:?}, not {want:?}",
+                t.op,
+                t.operands
+            );
+        }
+    }
+}
+
+#[test]
+fn in_every_way() {
+    for way in WAYS {
+        run(way);
+    }
+}
