@@ -3,6 +3,7 @@
 //! [`ops`] is the arithmetic, [`expand`] what a machine without 64-bit arithmetic does instead, [`memory`] the addresses,
 //! loads and stores, [`lists`] the event lists.
 
+mod double;
 pub(crate) mod expand;
 mod lists;
 mod memory;

@@ -160,11 +160,6 @@ impl<'c> Ir<'c> {
         Ir { block: self.block, ..Ir::new(self.context, self.soft) }
     }
 
-    /// Records what cannot be done.
-    pub fn fail(&mut self, what: Unsupported) {
-        self.failure.get_or_insert(what);
-    }
-
     /// What failed since the last call.
     pub fn check(&mut self) -> Result<(), Unsupported> {
         self.failure.take().map_or(Ok(()), Err)

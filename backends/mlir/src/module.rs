@@ -71,6 +71,8 @@ impl Session {
             symbols.push(symbol);
         }
         run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
+        let needed: Vec<_> = helpers.iter().filter_map(|h| h.needs()).collect();
+        helpers.extend(needed);
         for h in helpers {
             h.define(&module, context)?;
         }

@@ -148,15 +148,12 @@ struct Test {
     place: Place,
 }
 
-fn tests(n: usize, c: &mut Choices, way: Options) -> (Program, Vec<Test>) {
+fn tests(n: usize, c: &mut Choices) -> (Program, Vec<Test>) {
     let mut p = Program::new("ops", 1);
     let mut tests = Vec::new();
     for &op in ScalarOp::ALL {
         for types in signatures(op) {
             let result = op.result_type(&types).expect("its signature");
-            if way.small && (types[0] == ScalarType::F64 || result == ScalarType::F64) && types[0] != ScalarType::Bool {
-                continue;
-            }
             let values: Vec<Vec<Scalar>> = types
                 .iter()
                 .enumerate()
@@ -222,7 +219,7 @@ fn tests(n: usize, c: &mut Choices, way: Options) -> (Program, Vec<Test>) {
 fn run(way: Options) {
     let mut c = Choices::from_seed(7);
     let n = FLOATS.len() * FLOATS.len() + common::cases(200) as usize + 3;
-    let (p, mut tests) = tests(n, &mut c, way);
+    let (p, mut tests) = tests(n, &mut c);
     let layout = Layout::of(&p).expect("a small program");
     for t in &mut tests {
         if let Place::Arena(buf) = t.place {

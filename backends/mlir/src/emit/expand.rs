@@ -2,6 +2,7 @@
 //!
 //! The longer ones are functions of the module, the shorter ones are written in place.
 
+use super::double;
 use crate::error::Unsupported;
 use crate::ir::{Cmp, Ir, V, Write};
 use melior::ir::{Module, Type};
@@ -18,6 +19,22 @@ pub(crate) enum Helper {
     I64ToF32,
     /// [`ScalarOp::F32ToI64`].
     F32ToI64,
+    /// [`ScalarOp::Fma`] of `f64`, and with it sums and products.
+    Fma,
+    /// [`ScalarOp::FDiv`] of `f64`.
+    FDiv,
+    /// [`ScalarOp::FSqrt`] of `f64`.
+    FSqrt,
+    /// Rounding of the exact results of the others, see [`double::pack`].
+    Pack,
+    /// [`ScalarOp::I64ToF64`].
+    I64ToF64,
+    /// [`ScalarOp::F64ToI64`].
+    F64ToI64,
+    /// [`ScalarOp::F32ToF64`].
+    F32ToF64,
+    /// [`ScalarOp::F64ToF32`].
+    F64ToF32,
 }
 
 impl Helper {
@@ -27,6 +44,14 @@ impl Helper {
             Helper::Remainder => "nc_i64_rem",
             Helper::I64ToF32 => "nc_i64_to_f32",
             Helper::F32ToI64 => "nc_f32_to_i64",
+            Helper::Fma => "nc_f64_fma",
+            Helper::FDiv => "nc_f64_div",
+            Helper::FSqrt => "nc_f64_sqrt",
+            Helper::Pack => "nc_f64_pack",
+            Helper::I64ToF64 => "nc_i64_to_f64",
+            Helper::F64ToI64 => "nc_f64_to_i64",
+            Helper::F32ToF64 => "nc_f32_to_f64",
+            Helper::F64ToF32 => "nc_f64_to_f32",
         }
     }
 
@@ -34,10 +59,18 @@ impl Helper {
     fn signature<'c>(self, ir: &Ir<'c>) -> (Vec<Type<'c>>, Type<'c>) {
         let (i64, f32) = (ir.types.i64, ir.types.f32);
         match self {
-            Helper::Divide | Helper::Remainder => (vec![i64, i64], i64),
-            Helper::I64ToF32 => (vec![i64], f32),
-            Helper::F32ToI64 => (vec![f32], i64),
+            Helper::Divide | Helper::Remainder | Helper::FDiv => (vec![i64, i64], i64),
+            Helper::I64ToF32 | Helper::F64ToF32 => (vec![i64], f32),
+            Helper::F32ToI64 | Helper::F32ToF64 => (vec![f32], i64),
+            Helper::FSqrt | Helper::I64ToF64 | Helper::F64ToI64 => (vec![i64], i64),
+            Helper::Fma => (vec![i64, i64, i64], i64),
+            Helper::Pack => (vec![i64, i64, i64, ir.types.i32], i64),
         }
+    }
+
+    /// The helper that it calls itself.
+    pub fn needs(self) -> Option<Helper> {
+        matches!(self, Helper::Fma | Helper::FDiv | Helper::FSqrt | Helper::I64ToF64).then_some(Helper::Pack)
     }
 
     /// Calls the function.
@@ -56,6 +89,14 @@ impl Helper {
                 Helper::Remainder => divide(ir, a[0], a[1])?.1,
                 Helper::I64ToF32 => i64_to_f32(ir, a[0]),
                 Helper::F32ToI64 => f32_to_i64(ir, a[0]),
+                Helper::Fma => double::fma(ir, a),
+                Helper::FDiv => double::divide(ir, a)?,
+                Helper::FSqrt => double::sqrt(ir, a)?,
+                Helper::Pack => double::pack(ir, a),
+                Helper::I64ToF64 => double::from_i64(ir, a[0]),
+                Helper::F64ToI64 => double::to_i64(ir, a[0]),
+                Helper::F32ToF64 => double::from_f32(ir, a[0]),
+                Helper::F64ToF32 => double::to_f32(ir, a[0]),
             }))
         })
     }

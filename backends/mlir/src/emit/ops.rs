@@ -1,8 +1,7 @@
 //! Scalar operations.
 
-use super::Emitter;
 use super::expand::Helper;
-use crate::error::Unsupported;
+use super::{Emitter, double};
 use crate::ir::{Cmp, V};
 use nc_ir::kernel::{Scalar, ScalarOp, ScalarType};
 
@@ -119,29 +118,63 @@ impl<'c> Emitter<'c, '_> {
         (zero, minus, i.select(special, one, y))
     }
 
-    /// What a machine without 64-bit division and rounding instructions does; `None` for what it has.
+    /// What a machine does that has 32-bit arithmetic only; `None` for what it has, or LLVM writes out for it.
     fn expanded(&mut self, op: ScalarOp, ty: ScalarType, x: V<'c>, y: V<'c>, z: V<'c>) -> Option<V<'c>> {
-        let _ = z;
-        match (op, ty) {
-            (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc | ScalarOp::Nearest, ScalarType::F32) => {
-                Some(super::expand::round(&mut self.ir, op, x))
+        use ScalarType::{F64, I64};
+        let i = &mut self.ir;
+        Some(match (op, ty) {
+            (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc | ScalarOp::Nearest, F64) => double::integer(i, op, x),
+            (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc | ScalarOp::Nearest, _) => {
+                super::expand::round(i, op, x)
             }
-            (ScalarOp::UMulHi, ScalarType::I64) => Some(super::expand::mul_high(&mut self.ir, x, y)),
-            (ScalarOp::IDiv, ScalarType::I64) => Some(self.help(Helper::Divide, &[x, y])),
-            (ScalarOp::IRem, ScalarType::I64) => Some(self.help(Helper::Remainder, &[x, y])),
-            (ScalarOp::I64ToF32, _) => Some(self.help(Helper::I64ToF32, &[x])),
-            (ScalarOp::F32ToI64, _) => Some(self.help(Helper::F32ToI64, &[x])),
-            (ScalarOp::Select, _) => None,
-            (ScalarOp::F64Bits | ScalarOp::BitsF64, _) => Some(x),
-            (ScalarOp::FNeg, ScalarType::F64) => Some(self.ir.by("arith.xori", x, i64::MIN)),
-            (ScalarOp::FAbs, ScalarType::F64) => Some(self.ir.by("arith.andi", x, i64::MAX)),
-            (_, ScalarType::F64) | (ScalarOp::F32ToF64 | ScalarOp::I32ToF64 | ScalarOp::I64ToF64, _) => {
-                let what = format!("`{op}` of f64 on a core with 32-bit floats");
-                self.ir.fail(Unsupported::new(what, "use f32"));
-                Some(x)
+            (ScalarOp::UMulHi, I64) => super::expand::mul_high(i, x, y),
+            (ScalarOp::IDiv, I64) => self.help(Helper::Divide, &[x, y]),
+            (ScalarOp::IRem, I64) => self.help(Helper::Remainder, &[x, y]),
+            (ScalarOp::I64ToF32, _) => self.help(Helper::I64ToF32, &[x]),
+            (ScalarOp::F32ToI64, _) => self.help(Helper::F32ToI64, &[x]),
+            (ScalarOp::FAdd, F64) => {
+                let one = i.constant(Scalar::F64(1.0));
+                self.help(Helper::Fma, &[x, one, y])
             }
-            _ => None,
-        }
+            (ScalarOp::FSub, F64) => {
+                let minus = i.constant(Scalar::F64(-1.0));
+                self.help(Helper::Fma, &[y, minus, x])
+            }
+            (ScalarOp::FMul, F64) => {
+                // Minus zero is what may be added without changing the sign of a zero; the sign of a product is its own.
+                let none = i.constant(Scalar::F64(-0.0));
+                self.help(Helper::Fma, &[x, y, none])
+            }
+            (ScalarOp::Fma, F64) => self.help(Helper::Fma, &[x, y, z]),
+            (ScalarOp::FDiv, F64) => self.help(Helper::FDiv, &[x, y]),
+            (ScalarOp::FSqrt, F64) => self.help(Helper::FSqrt, &[x]),
+            (ScalarOp::FNeg, F64) => i.by("arith.xori", x, i64::MIN),
+            (ScalarOp::FAbs, F64) => i.by("arith.andi", x, i64::MAX),
+            (
+                ScalarOp::FEq
+                | ScalarOp::FNe
+                | ScalarOp::FLt
+                | ScalarOp::FLe
+                | ScalarOp::FGt
+                | ScalarOp::FGe
+                | ScalarOp::FUno,
+                F64,
+            ) => double::compare(i, op, x, y),
+            (ScalarOp::F64Bits | ScalarOp::BitsF64, _) => x,
+            (ScalarOp::F32ToF64, _) => self.help(Helper::F32ToF64, &[x]),
+            (ScalarOp::F64ToF32, _) => self.help(Helper::F64ToF32, &[x]),
+            (ScalarOp::I64ToF64, _) => self.help(Helper::I64ToF64, &[x]),
+            (ScalarOp::I32ToF64, _) => {
+                let x = i.op("arith.extsi", &[x], i.types.i64);
+                self.help(Helper::I64ToF64, &[x])
+            }
+            (ScalarOp::F64ToI64, _) => self.help(Helper::F64ToI64, &[x]),
+            (ScalarOp::F64ToI32, _) => {
+                self.helpers.insert(Helper::F64ToI64);
+                double::to_i32(&mut self.ir, x)
+            }
+            _ => return None,
+        })
     }
 
     fn help(&mut self, helper: Helper, arguments: &[V<'c>]) -> V<'c> {

@@ -87,12 +87,7 @@ pub const WAYS: [Options; 2] = [Options { small: false }, Options { small: true 
 /// Compiles and runs a case, its ticks cut into calls of `chunk` ticks.
 pub fn run_case(case: &Case, chunk: u64, way: Options) -> Snapshot {
     let layout = Layout::of(&case.program).expect("a small program");
-    let code = match compile(&case.program, &layout, &way) {
-        // Refused by name, as `arm::object` does.
-        Err(e) if way.small && e.what.contains(" of f64 ") => compile(&case.program, &layout, &Options::default()),
-        other => other,
-    };
-    let code = code.expect("a supported program");
+    let code = compile(&case.program, &layout, &way).expect("a supported program");
     run_code(&case.program, &layout, &code, case.ticks, &case.host, chunk)
 }
 
