@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nc-armv7em", &[]),
     ("nc-spinnaker2", &["nc-ir"]),
     ("nc-runtime", &["nc-ir"]),
-    ("nc", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
+    ("nc", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-mlir", "nc-runtime"]),
     ("nc-tests", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
 ];
 
