@@ -163,6 +163,8 @@ pub enum Target {
     Cpu,
     /// The reference interpreter: slow, and the meaning of a model.
     Interp,
+    /// Machine code for this processor, through MLIR and LLVM; in builds with the feature mlir.
+    Llvm,
     /// The interpreter of compiled kernels, to tell the lowering from the code generator.
     #[value(hide = true)]
     Kernels,
@@ -174,6 +176,7 @@ impl Target {
         match self {
             Target::Cpu => "cpu",
             Target::Interp => "interp",
+            Target::Llvm => "llvm",
             Target::Kernels => "kernels",
         }
     }
@@ -258,7 +261,11 @@ pub enum Emit {
     Kernels,
     /// Cranelift's intermediate representation.
     Clif,
-    /// Machine code, disassembled.
+    /// MLIR as kernels are first written in it.
+    Mlir,
+    /// LLVM's intermediate representation.
+    Llvm,
+    /// Machine code as text.
     Asm,
     /// A relocatable object and a C header.
     Obj,
@@ -269,6 +276,8 @@ pub enum Emit {
 pub enum CompileTarget {
     /// Machine code for this processor.
     Cpu,
+    /// The way to machine code through MLIR and LLVM; in builds with the feature mlir.
+    Llvm,
 }
 
 /// Arguments of `nc compile`.
@@ -286,7 +295,7 @@ pub struct CompileArgs {
     /// The folder to write to; made if it does not exist
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// What to write; an object and its header by default
+    /// What to write; by default an object and its header, for the target llvm its intermediate representation
     #[arg(long, value_enum, value_delimiter = ',')]
     pub emit: Vec<Emit>,
     /// Show how long each pass took
@@ -311,7 +320,7 @@ pub struct TestArgs {
     /// Model files, .test files, or folders that are searched for both
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
-    /// Run on these targets only
+    /// Run on these targets only; llvm runs what cpu does
     #[arg(long = "target", value_enum, value_delimiter = ',')]
     pub targets: Vec<Target>,
     /// The passes.

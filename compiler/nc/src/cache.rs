@@ -1,5 +1,6 @@
 //! Machine code that was compiled before in this process, found by what it was compiled from.
 
+use crate::args::Target;
 use nc_ir::kernel::abi::Code;
 use nc_ir::kernel::{Program, Role};
 use sha2::{Digest, Sha256};
@@ -56,26 +57,27 @@ pub fn of_program(program: &Program) -> Fingerprint {
     s.finish()
 }
 
-/// Code by the fingerprint of its program.
+/// Code by the fingerprint of its program and who made it.
 #[derive(Default)]
 pub struct CodeCache {
-    codes: HashMap<Fingerprint, Arc<dyn Code>>,
+    codes: HashMap<(Fingerprint, Target), Arc<dyn Code>>,
 }
 
 /// Most programs whose code is kept. Reached, the cache starts anew: programs that are used again come back at once.
 const MOST: usize = 256;
 
 impl CodeCache {
-    /// The code of `program`, made by `compile` if it is not there.
+    /// The code of `program` for `target`, made by `compile` if it is not there.
     ///
     /// # Errors
     /// What `compile` refuses; nothing is kept then.
     pub fn get<E>(
         &mut self,
         program: &Program,
+        target: Target,
         compile: impl FnOnce() -> Result<Arc<dyn Code>, E>,
     ) -> Result<Arc<dyn Code>, E> {
-        let key = of_program(program);
+        let key = (of_program(program), target);
         if let Some(code) = self.codes.get(&key) {
             return Ok(code.clone());
         }
@@ -106,16 +108,18 @@ mod tests {
     fn equal_programs_share_code_and_others_do_not() {
         let mut cache = CodeCache::default();
         let mut made = 0;
-        for (weight, parts) in [(1.0, 1), (1.0, 1), (2.0, 1), (1.0, 2), (1.0, 1)] {
+        let cpu = Target::Cpu;
+        let llvm = Target::Llvm;
+        for (weight, parts, target) in [(1.0, 1, cpu), (1.0, 1, cpu), (2.0, 1, cpu), (1.0, 2, cpu), (1.0, 1, llvm)] {
             let p = program(weight, parts);
-            let code = cache.get(&p, || {
+            let code = cache.get(&p, target, || {
                 made += 1;
                 Interpreted::new(&p, Options::default()).map(|c| Arc::new(c) as Arc<dyn Code>)
             });
             assert!(code.is_ok());
         }
-        assert_eq!(made, 3);
-        let failed: Result<_, &str> = cache.get(&program(3.0, 1), || Err("refused"));
+        assert_eq!(made, 4);
+        let failed: Result<_, &str> = cache.get(&program(3.0, 1), cpu, || Err("refused"));
         assert!(failed.is_err());
     }
 }

@@ -151,4 +151,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "`nc fmt --check` found files that `nc fmt` would change. Run `nc fmt` on them.",
     ),
     ("E0845", "no such error code", "There is no page for the code. `nc explain` lists all codes."),
+    (
+        "E0861",
+        "a piece of a compilation that the target does not have",
+        "What `--emit` can write depends on the target: Cranelift's intermediate representation and objects are those of \
+         cpu, MLIR and LLVM's intermediate representation those of llvm. Graphs, kernels and assembly language come with \
+         both.",
+    ),
 ];

@@ -3,7 +3,7 @@
 mod header;
 
 use crate::args::{CompileArgs, CompileTarget, Emit, Target};
-use crate::machine::unsupported;
+use crate::machine::{llvm_refused, unsupported};
 use crate::render::Reporter;
 use crate::run::show_times;
 use crate::{Outcome, driver};
@@ -19,10 +19,9 @@ use std::time::Instant;
 /// # Errors
 /// What is wrong with the model, what the target refuses, files that cannot be written.
 pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
-    let CompileTarget::Cpu = args.target;
+    let mut emit = asked(args)?;
     let loaded = driver::load(&args.model, &[], reporter)?;
     let (module, mut times) = (loaded.module, loaded.times);
-    let mut emit = if args.emit.is_empty() { vec![Emit::Obj] } else { args.emit.clone() };
     emit.sort();
     emit.dedup();
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -40,7 +39,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         let saturated = prepare(module.clone(), &options, &mut Vec::new())?;
         files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
     }
-    let code = [Emit::Kernels, Emit::Clif, Emit::Asm, Emit::Obj];
+    let code = [Emit::Kernels, Emit::Clif, Emit::Mlir, Emit::Llvm, Emit::Asm, Emit::Obj];
     if emit.iter().any(|e| code.contains(e)) {
         let compiled = lower(module.clone(), &options)?;
         times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
@@ -55,6 +54,11 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                 Emit::Clif => {
                     files
                         .push((format!("{stem}.clif"), nc_cranelift::clif(program).map_err(unsupported)?.into_bytes()));
+                }
+                Emit::Mlir => files.push((format!("{stem}.mlir"), stage(&compiled, nc_mlir::Stage::Mlir)?)),
+                Emit::Llvm => files.push((format!("{stem}.ll"), stage(&compiled, nc_mlir::Stage::Llvm)?)),
+                Emit::Asm if args.target == CompileTarget::Llvm => {
+                    files.push((format!("{stem}.asm"), stage(&compiled, nc_mlir::Stage::Asm)?));
                 }
                 Emit::Asm => {
                     files.push((format!("{stem}.asm"), nc_cranelift::asm(program).map_err(unsupported)?.into_bytes()));
@@ -79,6 +83,34 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         show_times(&times, reporter);
     }
     Ok(())
+}
+
+/// What is to be written, if the target has it.
+///
+/// # Errors
+/// E0861.
+fn asked(args: &CompileArgs) -> Result<Vec<Emit>, Diagnostic> {
+    let common = [Emit::Graph, Emit::Solved, Emit::Kernels, Emit::Asm];
+    let (target, own, usual) = match args.target {
+        CompileTarget::Cpu => ("cpu", &[Emit::Clif, Emit::Obj][..], Emit::Obj),
+        CompileTarget::Llvm => ("llvm", &[Emit::Mlir, Emit::Llvm][..], Emit::Llvm),
+    };
+    if args.emit.is_empty() {
+        return Ok(vec![usual]);
+    }
+    let name = |e: &Emit| format!("{e:?}").to_lowercase();
+    if let Some(e) = args.emit.iter().find(|e| !common.contains(e) && !own.contains(e)) {
+        let all: Vec<String> = common.iter().chain(own).map(name).collect();
+        let text = format!("the target {target} has nothing that --emit {} would write", name(e));
+        return Err(Diagnostic::error_nowhere("E0861", text).with_hint(format!("it has {}", all.join(", "))));
+    }
+    Ok(args.emit.clone())
+}
+
+/// The text of a stage on the way through LLVM.
+fn stage(compiled: &nc_compiler::Compiled, stage: nc_mlir::Stage) -> Result<Vec<u8>, Diagnostic> {
+    let text = nc_mlir::text(&compiled.program, &compiled.layout, stage).map_err(llvm_refused)?;
+    Ok(text.into_bytes())
 }
 
 /// Writes files so that each is whole, and none appears before all could be written.

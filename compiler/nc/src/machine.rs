@@ -48,7 +48,8 @@ pub fn build(
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let start = Instant::now();
     let code = code_for(&compiled, target, cache)?;
-    times.push((if target == Target::Cpu { "machine code" } else { "kernel interpreter" }.to_owned(), start.elapsed()));
+    let name = if target == Target::Kernels { "kernel interpreter" } else { "machine code" };
+    times.push((name.to_owned(), start.elapsed()));
     let start = Instant::now();
     let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
@@ -58,12 +59,15 @@ pub fn build(
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     match target {
-        Target::Cpu => cache.get(program, || {
+        Target::Llvm => cache.get(program, target, || {
+            let code = nc_mlir::compile(program, layout, &nc_mlir::Options::default()).map_err(llvm_refused)?;
+            Ok(Arc::new(code) as Arc<dyn Code>)
+        }),
+        Target::Cpu => cache.get(program, target, || {
             let code =
                 nc_cranelift::compile(program, layout, &nc_cranelift::Options::default()).map_err(unsupported)?;
             Ok(Arc::new(code) as Arc<dyn Code>)
         }),
-        // Not kept with machine code: the same program would be found for both.
         Target::Kernels => match Interpreted::new(program, nc_ir::kernel::interp::Options::default()) {
             Ok(code) => Ok(Arc::new(code)),
             Err(e) => Err(Diagnostic::error_nowhere("E0654", format!("the program is not valid: {e}"))),
@@ -75,6 +79,11 @@ fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Resul
 /// What the backend refuses, as a diagnostic.
 pub fn unsupported(e: nc_cranelift::Unsupported) -> Diagnostic {
     Diagnostic::error_nowhere("E0840", format!("the target cpu does not support {}", e.what)).with_hint(e.hint)
+}
+
+/// What the way through LLVM refuses, as a diagnostic.
+pub fn llvm_refused(e: nc_mlir::Unsupported) -> Diagnostic {
+    Diagnostic::error_nowhere("E0840", format!("the target llvm does not support {}", e.what)).with_hint(e.hint)
 }
 
 fn image_of(compiled: &Compiled, face: Face, code: Arc<dyn Code>, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {

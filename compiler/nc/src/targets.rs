@@ -12,6 +12,11 @@ pub fn describe() -> String {
         Err(why) => format!("not on this machine: {why}"),
     };
     let _ = writeln!(out, "cpu      {cpu}");
+    let llvm = match nc_mlir::AVAILABLE {
+        true => "machine code for this processor, through MLIR and LLVM",
+        false => "not in this build, which was made without the feature mlir",
+    };
+    let _ = writeln!(out, "llvm     {llvm}");
     let _ =
         writeln!(out, "interp   the reference interpreter: every model, slowly; the meaning the others are held to");
     let _ = writeln!(out, "\nthis machine\n  system    {} {}", std::env::consts::OS, std::env::consts::ARCH);

@@ -221,6 +221,36 @@ fn every_stage_can_be_written_out() {
 }
 
 #[test]
+fn a_target_writes_what_it_has() {
+    let p = Place::with(LIF);
+    let emit = |target: &str, what: &str| {
+        p.nc(&["compile", "m.nd", "--dim", "n=3", "-o", "out", "--target", target, "--emit", what])
+    };
+    assert!(emit("cpu", "mlir").fails("E0861").err.contains("clif"));
+    assert!(emit("llvm", "clif").fails("E0861").err.contains("mlir"));
+    emit("llvm", "graph,kernels").ok();
+    let run = ["run", "m.nd", "--dim", "n=3", "--input", "in.npz", "--output", "a.npz", "--target"];
+    p.npz("in.npz", &[("i", currents(20, None, 3))]);
+    if cfg!(feature = "mlir") {
+        emit("llvm", "mlir,llvm,asm").ok();
+        let text = |name: &str| String::from_utf8(std::fs::read(p.path(name)).unwrap()).unwrap();
+        assert!(text("out/m.mlir").contains("scf.for") && text("out/m.ll").contains("define void @nc_run"));
+        assert!(text("out/m.asm").contains("nc_run:"));
+        let one = |target: &str| {
+            p.nc(&[&run[..], &[target]].concat()).ok();
+            p.array("a.npz", "v")
+        };
+        assert_eq!(one("llvm"), one("interp"));
+        p.write("t.nd", tested(""));
+        let out = p.nc(&["test", "t.nd", "--target", "llvm"]).ok().out;
+        assert!(out.contains("[llvm]"), "{out}");
+    } else {
+        assert!(emit("llvm", "mlir").fails("E0840").err.contains("--features mlir"));
+        assert!(p.nc(&[&run[..], &["llvm"]].concat()).fails("E0840").err.contains("--features mlir"));
+    }
+}
+
+#[test]
 fn the_text_of_a_graph_runs_as_the_model_does() {
     let p = Place::with(LIF);
     p.npz("in.npz", &[("i", currents(20, None, 3))]);

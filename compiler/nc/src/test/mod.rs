@@ -168,10 +168,14 @@ impl Runner<'_> {
             return self.close(&file, title, Some(listed(&diagnostics, &sources)), start);
         };
         let mut targets = Vec::new();
-        let names: Vec<&str> = match spec.targets.as_slice() {
+        let mut names: Vec<&str> = match spec.targets.as_slice() {
             [] => vec!["interp", "cpu"],
             named => named.iter().map(String::as_str).collect(),
         };
+        // Not part of every build, and so never a default.
+        if names.contains(&"cpu") && self.args.targets.contains(&Target::Llvm) {
+            names.push("llvm");
+        }
         for name in names {
             match Target::from_str(name, false) {
                 Ok(t) if self.args.targets.is_empty() || self.args.targets.contains(&t) => targets.push(t),
