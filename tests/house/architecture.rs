@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nc-onnx", &["nc-ir"]),
     ("nc-compiler", &["nc-ir"]),
     ("nc-cranelift", &["nc-ir"]),
-    ("nc-mlir", &["nc-ir"]),
+    ("nc-mlir", &["nc-ir", "nc-armv7em"]),
     ("nc-armv7em", &[]),
     ("nc-spinnaker2", &["nc-ir"]),
     ("nc-runtime", &["nc-ir"]),
