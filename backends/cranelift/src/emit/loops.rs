@@ -224,7 +224,9 @@ impl Emitter<'_, '_> {
         let unroll = if self.groups == 0 { UNROLL } else { UNROLL_LANES };
         // In lanes, the copies of a tile of several chains would have more values alive than there are registers.
         let tile = self.groups > 0 && carried.len() > 1;
-        let copies = if may_copy(body) && !tile && trip.is_none_or(|t| t >= 2 * unroll) { unroll } else { 1 };
+        let gathers = self.groups > 0 && self.reads_by_index(body);
+        let copies =
+            if may_copy(body) && !tile && !gathers && trip.is_none_or(|t| t >= 2 * unroll) { unroll } else { 1 };
         if copies > 1 {
             let end = self.whole(lo, hi, copies);
             if let Some(l) = self.begin_loop(start, end, copies, &strides, &values) {
@@ -356,7 +358,7 @@ impl Emitter<'_, '_> {
         // Where several values are loaded that all groups share, as the inputs of a tile's rows, each is used by all of
         // them before the next is loaded: else they would all be alive until the last group.
         let shared = |s: &&&Stmt| matches!(s, Stmt::Load { dst, .. } if self.classes.get(*dst) == Some(Class::Uniform));
-        let (inner, outer) = if run.iter().filter(shared).count() > 1 { (self.groups, 1) } else { (1, self.groups) };
+        let (inner, outer) = if run.iter().filter(shared).count() > 2 { (self.groups, 1) } else { (1, self.groups) };
         for first in 0..outer {
             for s in run.iter() {
                 for u in first..first + inner {

@@ -47,11 +47,18 @@ impl Emitter<'_, '_> {
         let (base, at) = self.base(buf)?;
         let size = elem.size() as i64;
         let mut sum = Lin::constant(index.offset);
-        let mut varying: Vec<(Cell, i64)> = Vec::new();
+        let mut varying: Vec<([Value; 4], i64)> = Vec::new();
         for (v, c) in &index.terms {
+            if let Some(lanes) = self.indices(*v, u)? {
+                varying.push((lanes, *c));
+                continue;
+            }
             match self.cell(*v, u)? {
                 Cell::Lin(l) => sum = self.sum(sum, l.times(*c)),
-                cell @ Cell::V22(ScalarType::I64, _) => varying.push((cell, *c)),
+                cell @ Cell::V22(ScalarType::I64, _) => {
+                    let lanes = [0, 1, 2, 3].map(|l| self.lane(&cell, l));
+                    varying.push((lanes, *c));
+                }
                 c => return Err(Unsupported::malformed(format!("{v} is {}, not an index", c.ty()))),
             }
         }
@@ -70,14 +77,21 @@ impl Emitter<'_, '_> {
         let mut lanes = [(base, 0); 4];
         for (l, lane) in lanes.iter_mut().enumerate() {
             let mut sum = bytes.at_lane(l);
-            for (cell, c) in &varying {
-                let v = self.lane(cell, l);
-                let v = self.atom(v);
+            for (values, c) in &varying {
+                let v = self.atom(values[l]);
                 sum = self.sum(sum, v.times(c.wrapping_mul(size)));
             }
             *lane = self.pointer(base, at, sum);
         }
         Ok((elem, Place::Lanes(lanes)))
+    }
+
+    /// The address of lane 0 of a group whose elements lie side by side, and the flags of their loads.
+    pub(super) fn row_of(&mut self, buf: BufId, index: &Index, u: usize) -> Emitted<((Value, i32), MemFlagsData)> {
+        match self.place(buf, index, u)? {
+            (_, Place::Row(p, d)) => Ok(((p, d), self.flags(buf))),
+            _ => Err(Unsupported::malformed(format!("a row of {buf} that is none"))),
+        }
     }
 
     pub(super) fn buffer_elem(&self, buf: BufId) -> Emitted<DType> {
@@ -88,6 +102,10 @@ impl Emitter<'_, '_> {
     fn flags(&self, buf: BufId) -> MemFlagsData {
         let flags = MemFlagsData::new().with_notrap();
         match self.program.buffers.get(buf.index()).map(|b| &b.role) {
+            // Beside elements that are read by index, everything is read where it is used.
+            Some(Role::Const(_)) if self.groups > 0 && !self.index_only.is_empty() => {
+                flags.with_readonly().with_can_move()
+            }
             Some(Role::Const(_)) => flags.with_readonly(),
             _ => flags,
         }
@@ -99,6 +117,10 @@ impl Emitter<'_, '_> {
         let flags = self.flags(buf);
         let ty = loaded_type(elem);
         let raw = match place {
+            Place::One(p, d) if elem == DType::U32 => {
+                let v = self.b.ins().uload32(flags, p, d);
+                return Ok(self.uniform_cell(ty, v));
+            }
             Place::One(p, d) => {
                 let v = self.load_one(elem, flags, p, d);
                 if elem == DType::Bool {
@@ -109,6 +131,7 @@ impl Emitter<'_, '_> {
             }
             Place::Row(p, d) => self.load_row(elem, flags, p, d),
             Place::Lanes(lanes) => {
+                let flags = if self.may_move(buf, index) { flags.with_readonly().with_can_move() } else { flags };
                 let lanes = lanes.map(|(p, d)| self.load_one(elem, flags, p, d));
                 self.gathered(raw_type(elem), lanes)
             }

@@ -5,6 +5,7 @@
 //! [`wide`] hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes.
 
 mod cell;
+mod indices;
 mod lanes;
 mod lists;
 mod loops;
@@ -21,7 +22,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{Block, BufId, Kernel, Parallel, Program, ScalarType, Stmt, Val};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use shape::Classes;
 pub(crate) use wide::Define;
 
@@ -83,6 +84,12 @@ pub(crate) struct Emitter<'a, 'b> {
     level: FxHashMap<Value, u32>,
     /// Loop counters times a constant that a loop carries along.
     scaled: FxHashMap<(Value, i64), Value>,
+    /// Buffers that the kernel stores to.
+    stored: FxHashSet<BufId>,
+    /// Values that are nothing but parts of addresses.
+    index_only: FxHashSet<Val>,
+    /// Where those of them lie that the lanes of the current loop read.
+    rows: indices::Rows,
     mode: Mode,
     define: Define<'a>,
 }
@@ -105,6 +112,7 @@ pub(crate) fn kernel(
     let mut types = vec![ScalarType::I64; vals];
     let mut used = Vec::new();
     shape::infer(program, &kernel.body, &mut types, &mut used, MAX_DEPTH)?;
+    let (index_only, stored) = indices::index_only(program, &kernel.body);
     let one_part = program.parts <= 1 || kernel.parallel.is_none();
     let mut e = Emitter {
         b,
@@ -121,6 +129,9 @@ pub(crate) fn kernel(
         depth: 0,
         level: FxHashMap::default(),
         scaled: FxHashMap::default(),
+        stored,
+        index_only,
+        rows: indices::Rows::default(),
         mode,
         define,
     };
@@ -328,6 +339,9 @@ impl Emitter<'_, '_> {
 
     /// Emits a statement without control flow or effect on memory in group `u`.
     fn simple(&mut self, s: &Stmt, u: usize) -> Emitted<()> {
+        if self.is_row_of_indices(s) {
+            return Ok(());
+        }
         match s {
             Stmt::Const { dst, value } => {
                 if u == 0 {

@@ -183,7 +183,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Whether an index moves on with the lanes.
-    fn moves(&self, index: &Index) -> Option<i64> {
+    pub(super) fn moves(&self, index: &Index) -> Option<i64> {
         index.terms.iter().try_fold(0i64, |sum, (v, c)| match self.class(*v)? {
             Class::Uniform => Some(sum),
             Class::Linear(k) => Some(sum.wrapping_add(k.wrapping_mul(*c))),
