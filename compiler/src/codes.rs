@@ -27,6 +27,13 @@ pub const CODES: &[(&str, &str, &str)] = &[
          --max-memory, or make the model smaller.",
     ),
     (
+        "E0705",
+        "a representation that a product cannot have",
+        "A representation was asked for by the name of a product. Either no product has that name, or the representation is \
+         not one of those that give the same bits for it: events and sparse weights need weights that are finite and known \
+         before the program runs, and events an input of f32 or f64. The message names those that there are.",
+    ),
+    (
         "E0799",
         "a fault of the compiler",
         "A pass met something that the passes before it exclude. This is a fault of nc, not of the model: please report it \

@@ -9,6 +9,7 @@
 
 pub mod codes;
 pub mod control;
+pub mod cost;
 pub mod fold;
 pub mod hoist;
 pub mod lower;

@@ -1,5 +1,6 @@
 //! The list of passes, in order, with the time each takes.
 
+use crate::cost::{Choice, Wishes};
 use crate::{Errors, fold, hoist, lower, saturate, solve};
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
@@ -45,6 +46,8 @@ pub struct Options {
     pub max_memory: u64,
     /// Refuse more synapses than this in one `connect`.
     pub max_synapses: u64,
+    /// What is known about the machine and about activity, and what the caller wants products to be.
+    pub wishes: Wishes,
 }
 
 impl Options {
@@ -56,7 +59,14 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { level: Level::default(), math: Math::default(), parts: 1, max_memory: 8 << 30, max_synapses: 1 << 30 }
+        Options {
+            level: Level::default(),
+            math: Math::default(),
+            parts: 1,
+            max_memory: 8 << 30,
+            max_synapses: 1 << 30,
+            wishes: Wishes::default(),
+        }
     }
 }
 
@@ -110,6 +120,8 @@ pub struct Compiled {
     pub lines: Vec<LineHome>,
     /// Choices of representation, for `nc check`.
     pub report: Vec<String>,
+    /// How each product with weights is represented, and why.
+    pub products: Vec<Choice>,
     /// Time per pass.
     pub times: Vec<PassTime>,
 }
@@ -175,6 +187,7 @@ pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
         states: lowered.states,
         lines: lowered.lines,
         report: lowered.report,
+        products: lowered.products,
         times,
     })
 }

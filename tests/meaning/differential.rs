@@ -1,6 +1,7 @@
 //! One meaning: compiled code and the interpreter of kernels give the bits of the graph interpreter, for random modules,
 //! as they are written and after all passes, split over one and two threads, in one call and in several. `NC_PROPTEST_CASES` says how many modules are tried.
 
+use nc_compiler::cost::{Choice, Repr, Wishes};
 use nc_compiler::{Compiled, Level, Options, compile, prepare};
 use nc_ir::graph::Module;
 use nc_ir::graph::testing::{Case, same};
@@ -11,6 +12,7 @@ use nc_ir::{Tensor, TensorType};
 use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Session, StateHome, entry_names};
 use nc_tests::cases;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn extents(ty: &TensorType) -> Vec<usize> {
@@ -142,20 +144,38 @@ fn holds(
     Ok(())
 }
 
-/// Holds both machines, at the first and the last level, against the graph interpreter. False if the module has an op that
-/// the lowering refuses by name.
+/// Holds both machines, at the first and the last level and with every representation of products, against the graph
+/// interpreter. False if the module has an op that the lowering refuses by name.
 pub fn agree(case: &Case, parts: u32) -> Result<bool, String> {
     let solved = prepare(case.module.clone(), &Options::reference(), &mut Vec::new()).map_err(|e| format!("{e:?}"))?;
     let (want, states) = interpret(solved, &case.ticks);
-    let both = [Level::O0, Level::O2].map(|level| agree_at(case, parts, level, &want, &states));
-    both.into_iter().try_fold(true, |all, one| Ok(all && one?))
+    let at = |options: &Options| agree_at(case, options, &want, &states);
+    let options = Options { parts, ..Options::default() };
+    let first = at(&Options { level: Level::O0, ..options.clone() })?;
+    let (Some(_), Some(products)) = (first, at(&options)?) else { return Ok(false) };
+    // Two parts differ from three in nothing that a representation sees.
+    for repr in Repr::ALL.into_iter().filter(|_| parts != 2) {
+        let can = |c: &&Choice| c.alternatives.iter().any(|a| a.repr == repr);
+        let force: BTreeMap<String, Repr> = products.iter().filter(can).map(|c| (c.name.clone(), repr)).collect();
+        if products.iter().any(|c| c.chosen != repr && force.contains_key(&c.name)) {
+            let wishes = Wishes { force, ..Wishes::default() };
+            at(&Options { wishes, ..options.clone() }).map_err(|e| format!("products as {repr}: {e}"))?;
+        }
+    }
+    Ok(true)
 }
 
-fn agree_at(case: &Case, parts: u32, level: Level, want: &Trace, states: &[(String, Tensor)]) -> Result<bool, String> {
-    let options = Options { parts, level, ..Options::default() };
-    let compiled = match compile(case.module.clone(), &options) {
+/// What was chosen for products; `None` if the module has an op that the lowering refuses by name.
+fn agree_at(
+    case: &Case,
+    options: &Options,
+    want: &Trace,
+    states: &[(String, Tensor)],
+) -> Result<Option<Vec<Choice>>, String> {
+    let (parts, level) = (options.parts, options.level);
+    let compiled = match compile(case.module.clone(), options) {
         Ok(compiled) => compiled,
-        Err(errors) if errors.iter().all(|e| e.code == "E0702") => return Ok(false),
+        Err(errors) if errors.iter().all(|e| e.code == "E0702") => return Ok(None),
         Err(errors) => return Err(format!("not compiled: {errors:?}")),
     };
     let native = nc_cranelift::compile(&compiled.program, &compiled.layout, &nc_cranelift::Options::default())
@@ -174,7 +194,7 @@ fn agree_at(case: &Case, parts: u32, level: Level, want: &Trace, states: &[(Stri
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
-    Ok(true)
+    Ok(Some(compiled.products))
 }
 
 /// Modules from seeds, one after another, until as many as asked for were compiled.

@@ -15,8 +15,10 @@ mod schedule;
 mod synapses;
 
 use crate::Errors;
+use crate::cost::Choice;
 use crate::pipeline::{LineHome, Options, StateHome};
 use crate::rebuild::constants_of;
+use contraction::{ByRow, Chosen, Registry};
 use homes::Homes;
 use nc_ir::Diagnostic;
 use nc_ir::graph::connect::SynapseTable;
@@ -39,8 +41,10 @@ pub struct Lowered {
     pub states: Vec<StateHome>,
     /// Homes of the delay lines.
     pub lines: Vec<LineHome>,
-    /// Choices of representation.
+    /// Choices of representation, in words.
     pub report: Vec<String>,
+    /// Choices of representation for products.
+    pub products: Vec<Choice>,
 }
 
 /// Lowers a solved, folded module whose dimensions are bound.
@@ -48,7 +52,8 @@ pub struct Lowered {
 /// # Errors
 /// `E0702` for an op without kernels; the errors of connectivity expansion.
 pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
-    let facts = Facts::of(module);
+    let (mut facts, mut products, mut errors) = (Facts::of(module), Registry::default(), Vec::new());
+    facts.choose(options, &mut products, &mut errors);
     let schedule = Schedule::of(&facts)?;
     let mut cx = Lowering {
         homes: Homes::default(),
@@ -59,17 +64,27 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
         const_buffers: FxHashMap::default(),
         lists: schedule.list_of.clone(),
         tables: FxHashMap::default(),
+        by_row: FxHashMap::default(),
         report: Vec::new(),
-        errors: Vec::new(),
+        products,
+        counters: Vec::new(),
+        errors,
     };
     cx.allocate_interface();
     cx.allocate(&schedule);
     cx.items(&schedule);
+    cx.products.unmet(options, &mut cx.errors);
     if !cx.errors.is_empty() {
         return Err(cx.errors);
     }
-    let (states, lines) = (cx.state_homes(), cx.line_homes());
-    Ok(Lowered { program: cx.program, states, lines, report: cx.report })
+    let (mut states, lines) = (cx.state_homes(), cx.line_homes());
+    states.extend(cx.counters.iter().map(|(n, buffer)| StateHome {
+        name: format!("profile:{n}"),
+        ty: TensorType::new(DType::I64, [2]),
+        buffer: *buffer,
+    }));
+    let products = cx.products.choices;
+    Ok(Lowered { program: cx.program, states, lines, report: cx.report, products })
 }
 
 /// A value that a graph hands from one run to the next: a state, or what a loop carries.
@@ -121,6 +136,8 @@ pub(crate) struct Facts<'a> {
     pub finite: Vec<bool>,
     /// Values that are mostly zero at run time: products with a truth value, and states that hold such.
     pub sparse: Vec<bool>,
+    /// Representations of products, by the index of their node.
+    pub chosen: FxHashMap<usize, Chosen>,
 }
 
 /// Another name for a stretch of a value's elements: reshapes, contiguous slices, and scalars that were broadcast.
@@ -190,6 +207,7 @@ impl<'a> Facts<'a> {
             last_use,
             finite: vec![false; graph.values.len()],
             sparse: vec![false; graph.values.len()],
+            chosen: FxHashMap::default(),
         }
     }
 
@@ -213,7 +231,7 @@ impl<'a> Facts<'a> {
         }
         self.uniform.extend(given.uniform);
         for node in &graph.nodes {
-            if let (Op::Linear | Op::Conv { .. }, [_, w, ..]) = (&node.op, node.args.as_slice()) {
+            if let (Op::Linear | Op::Matmul | Op::Conv { .. }, [_, w, ..]) = (&node.op, node.args.as_slice()) {
                 self.finite[w.index()] = self.known[w.index()].is_some_and(is_finite);
             }
         }
@@ -399,7 +417,12 @@ pub(crate) struct Lowering<'a> {
     pub lists: FxHashMap<Source, usize>,
     /// Connectivities that were expanded.
     pub tables: FxHashMap<ConnId, Rc<SynapseTable>>,
+    /// Events that were sorted into rows of so many elements, in the steps that are being written.
+    pub by_row: FxHashMap<(Source, u64), ByRow>,
     pub report: Vec<String>,
+    pub products: Registry,
+    /// Numbers of products and the buffers that count their inputs.
+    pub counters: Vec<(usize, BufId)>,
     pub errors: Errors,
 }
 

@@ -191,7 +191,8 @@ impl<'a> Lowering<'a> {
 
     /// The steps of a region.
     fn body(&mut self, region: &'a Graph, ties: Ties<'a>) -> Result<Vec<Step>, Diagnostic> {
-        let facts = Facts::of_body(self.facts.module, region, ties.kept, ties.outputs, ties.given);
+        let mut facts = Facts::of_body(self.facts.module, region, ties.kept, ties.outputs, ties.given);
+        facts.choose(self.options, &mut self.products, &mut self.errors);
         let schedule = match Schedule::of(&facts) {
             Ok(schedule) => schedule,
             Err(errors) => {
@@ -202,6 +203,7 @@ impl<'a> Lowering<'a> {
         let facts = std::mem::replace(&mut self.facts, facts);
         let homes = std::mem::replace(&mut self.homes, ties.homes);
         let lists = std::mem::replace(&mut self.lists, schedule.list_of.clone());
+        let by_row = std::mem::take(&mut self.by_row);
         let steps = std::mem::take(&mut self.program.steps);
         self.keep_iterations();
         self.allocate(&schedule);
@@ -209,6 +211,7 @@ impl<'a> Lowering<'a> {
         self.facts = facts;
         self.homes = homes;
         self.lists = lists;
+        self.by_row = by_row;
         Ok(std::mem::replace(&mut self.program.steps, steps))
     }
 

@@ -152,7 +152,7 @@ impl Schedule {
         let mut wanted: Vec<Source> = Vec::new();
         for node in &facts.graph().nodes {
             match &node.op {
-                Op::Linear => match super::contraction::drive_of(facts, node) {
+                Op::Linear | Op::Matmul | Op::Conv { .. } => match super::contraction::drive_of(facts, node) {
                     Drive::Spikes(source) => wanted.push(source),
                     Drive::Graded(v) => wanted.push(Source::Now(v)),
                     Drive::Dense => {}
@@ -201,10 +201,7 @@ impl Schedule {
         // A source that is remembered serves this tick's readers from the line's list.
         for node in &facts.graph().nodes {
             let now: Option<ValueId> = match &node.op {
-                Op::Linear => match super::contraction::drive_of(facts, node) {
-                    Drive::Spikes(Source::Now(v)) | Drive::Graded(v) => Some(v),
-                    _ => None,
-                },
+                Op::Linear | Op::Matmul | Op::Conv { .. } => super::contraction::now_of(facts, node),
                 Op::Project { now_count, .. } | Op::PlasticPre { now_count, .. } if *now_count > 0 => {
                     Some(event_value(facts, node.args[0]))
                 }
@@ -315,10 +312,10 @@ impl Schedule {
     fn anchor(&mut self, facts: &Facts<'_>, k: usize, node: &Node) {
         let mut lists: Vec<usize> = Vec::new();
         match &node.op {
-            Op::Linear => match super::contraction::drive_of(facts, node) {
-                Drive::Spikes(Source::Now(v)) | Drive::Graded(v) => lists.extend(self.list(Source::Now(v))),
-                Drive::Spikes(Source::Line(..)) | Drive::Dense => {}
-            },
+            Op::Linear | Op::Matmul | Op::Conv { .. } => {
+                let now = super::contraction::now_of(facts, node);
+                lists.extend(now.and_then(|v| self.list(Source::Now(v))));
+            }
             Op::Project { now_count, .. } | Op::PlasticPre { now_count, .. } if *now_count > 0 => {
                 lists.extend(self.list(Source::Now(event_value(facts, node.args[0]))));
             }
@@ -578,7 +575,7 @@ fn cluster_reads<'a>(facts: &'a Facts<'_>, c: &'a Cluster) -> impl Iterator<Item
 /// The values that an anchor reads from memory (not through event lists).
 fn anchor_reads(facts: &Facts<'_>, node: &Node) -> Vec<ValueId> {
     let first = match &node.op {
-        Op::Linear => match super::contraction::drive_of(facts, node) {
+        Op::Linear | Op::Matmul | Op::Conv { .. } => match super::contraction::drive_of(facts, node) {
             Drive::Spikes(_) => 1,
             Drive::Graded(_) | Drive::Dense => 0,
         },
@@ -604,7 +601,9 @@ fn reads_are_products(facts: &Facts<'_>, v: ValueId) -> bool {
             let node = &facts.graph().nodes[*user];
             match &node.op {
                 Op::Cast { .. } | Op::Reshape { .. } => seen.push(node.results[0]),
-                Op::Linear if node.args[0] == v && node.args[1..].iter().all(|a| *a != v) => {
+                Op::Linear | Op::Matmul | Op::Conv { .. }
+                    if node.args[0] == v && node.args[1..].iter().all(|a| *a != v) =>
+                {
                     if !matches!(super::contraction::drive_of(facts, node), Drive::Spikes(_)) {
                         return false;
                     }

@@ -10,14 +10,24 @@ use nc_ir::tensor::Tensor;
 use nc_ir::types::TensorType;
 
 /// Runs `module` both ways for `ticks` and says where they first differ.
+#[allow(dead_code, reason = "tests of representations have options of their own")]
 pub fn disagreement(
     module: &Module,
     parts: u32,
     ticks: u64,
+    input: impl FnMut(u64, &str, &TensorType) -> Tensor,
+) -> Result<(), String> {
+    disagreement_with(module, &Options { parts, ..Options::default() }, ticks, input)
+}
+
+/// The same with other options.
+pub fn disagreement_with(
+    module: &Module,
+    options: &Options,
+    ticks: u64,
     mut input: impl FnMut(u64, &str, &TensorType) -> Tensor,
 ) -> Result<(), String> {
-    let options = Options { parts, ..Options::default() };
-    let compiled = compile(module.clone(), &options).map_err(|e| format!("compile: {e:?}"))?;
+    let compiled = compile(module.clone(), options).map_err(|e| format!("compile: {e:?}"))?;
     let mut reference = Interpreter::new(compiled.module.clone()).map_err(|e| format!("interpreter: {e}"))?;
     let checks = Checks { check: true, ..Checks::default() };
     let mut machine = Machine::new(&compiled.program, checks).map_err(|e| format!("machine: {e}"))?;

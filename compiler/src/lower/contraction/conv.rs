@@ -7,8 +7,10 @@
 
 use super::super::data::{Fill, Frame, apart, divided, remainder, row_major};
 use super::super::homes::Memory;
+use super::choose::chosen;
 use super::tile::{At, Grid, Panels, Product, Tile, finish, link, register, zero};
 use super::{Lowering, start};
+use crate::cost::Repr;
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Node, Op, ValueId, expand};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, ScalarOp, Val};
@@ -21,21 +23,21 @@ const CHANNELS_AS_LANES: u64 = 4;
 const UNROLL: u64 = 32;
 
 /// What a convolution is about.
-struct Shape {
+pub(super) struct Shape {
     /// Element type of registers.
-    elem: DType,
-    images: u64,
-    groups: u64,
+    pub elem: DType,
+    pub images: u64,
+    pub groups: u64,
     /// Input channels of a group.
-    inputs: u64,
+    pub inputs: u64,
     /// Output channels of a group.
-    outputs: u64,
+    pub outputs: u64,
     /// The spatial axes of the input as it is read: with margins if it is framed.
-    space: Vec<u64>,
-    positions: Vec<u64>,
-    kernel: Vec<u64>,
-    stride: Vec<u64>,
-    dilation: Vec<u64>,
+    pub space: Vec<u64>,
+    pub positions: Vec<u64>,
+    pub kernel: Vec<u64>,
+    pub stride: Vec<u64>,
+    pub dilation: Vec<u64>,
 }
 
 impl Shape {
@@ -44,16 +46,16 @@ impl Shape {
         self.inputs * self.taps()
     }
 
-    fn taps(&self) -> u64 {
+    pub fn taps(&self) -> u64 {
         self.kernel.iter().product()
     }
 
     /// Elements of one input channel.
-    fn area(&self) -> u64 {
+    pub fn area(&self) -> u64 {
         self.space.iter().product()
     }
 
-    fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.positions.iter().product()
     }
 
@@ -104,6 +106,13 @@ impl Lowering<'_> {
             stride: stride.clone(),
             dilation: dilation.clone(),
         };
+        if let Some(c) = chosen(&self.facts, node) {
+            self.counter(x, &c)?;
+            self.note(&c);
+            if c.repr == Repr::Events {
+                return self.conv_events(&shape, pad, (x, w, y), node.args.get(2).copied(), &c);
+            }
+        }
         let mut operands = Operands {
             input: self.wide(x)?,
             bias: node.args.get(2).copied().map(|v| self.memory(v)).transpose()?,
@@ -182,7 +191,7 @@ impl Lowering<'_> {
         let group = |at: &At<'_>| at.outer[1];
         let product = Product {
             depth,
-            input: operands.input,
+            input: Some(operands.input),
             out: operands.out,
             stride: count,
             start: &|b, at, output| {
@@ -196,7 +205,7 @@ impl Lowering<'_> {
                 }
                 (from, row.plus(at.outer[0], (shape.outputs * count) as i64))
             },
-            link: &|b, k| links.at(b, k),
+            link: &|b, k| (links.at(b, k), k),
             weight: &|b, at, j, k| b.load(weights, elem, panels.index(at, j, k).plus(group(at), panels.len() as i64)),
         };
         let mut b = KernelBuilder::new(format!("conv {}", operands.name), Some(grid.parallel()), 1);
@@ -332,7 +341,7 @@ impl Lowering<'_> {
     }
 
     /// A buffer of one element that is 0 if all of `w` are finite, and NaN otherwise.
-    fn zero_if_finite(&mut self, name: &str, w: ValueId) -> Result<BufId, Diagnostic> {
+    pub fn zero_if_finite(&mut self, name: &str, w: ValueId) -> Result<BufId, Diagnostic> {
         /// Sums side by side.
         const SUMS: u64 = 16;
         let (elem, weights, n) = (register(self.elem(w)), self.memory(w)?, self.facts.count(w));
@@ -383,7 +392,7 @@ impl Links {
 }
 
 /// Writes `body`, guarded by what a kernel found about the weights, if there is one that looked.
-fn if_finite(
+pub(super) fn if_finite(
     b: &mut KernelBuilder,
     elem: DType,
     check: Option<BufId>,

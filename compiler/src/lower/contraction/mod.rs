@@ -4,11 +4,20 @@
 //! event-driven products, where an event adds one contiguous row, and in panels for dense ones, whose tiles of outputs
 //! stay in registers along their chains ([`tile`]). Types narrower than a register are widened before the product.
 
+mod choose;
 mod conv;
+mod conv_events;
+mod rows;
+mod sparse;
 pub(crate) mod tile;
 
+pub(crate) use choose::{Chosen, Registry, drive_of, now_of};
+pub(crate) use rows::ByRow;
+
 use super::homes::{Memory, float};
-use super::{ALIGN, Drive, Facts, Lowering, Source};
+use super::{ALIGN, Drive, Lowering, Source};
+use crate::cost::Repr;
+use choose::{Matrix, chosen};
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Node, ValueId};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, ScalarOp, Val};
@@ -23,16 +32,6 @@ const CHAINS: u64 = 8;
 /// Rows from which on it is worth packing weights in each tick.
 const ROWS_TO_PACK: u64 = 8;
 
-/// How the input of a `linear` arrives. Events need finite weights that are known, and outputs that hold a whole register.
-pub(crate) fn drive_of(facts: &Facts<'_>, node: &Node) -> Drive {
-    let (x, w) = (node.args[0], node.args[1]);
-    match facts.drive(x) {
-        Drive::Dense => Drive::Dense,
-        drive if facts.finite[w.index()] && matches!(facts.ty(x).dtype, DType::F32 | DType::F64) => drive,
-        _ => Drive::Dense,
-    }
-}
-
 impl Lowering<'_> {
     /// `linear(x, w, bias)`.
     pub fn linear(&mut self, node: &Node) -> Result<(), Diagnostic> {
@@ -40,93 +39,115 @@ impl Lowering<'_> {
         if self.facts.count(y) == 0 {
             return Ok(());
         }
+        if self.represented(node)? {
+            return Ok(());
+        }
         let extents = self.facts.extents(w);
         let (m, k) = (extents[0], extents[1]);
-        match (drive_of(&self.facts, node), self.facts.known[w.index()]) {
-            (Drive::Spikes(source), Some(t)) => {
-                self.note(y, m, k, "event-driven (spikes)");
-                self.linear_events(node, t, source, None, m, k)
-            }
-            (Drive::Graded(v), Some(t)) => {
-                self.note(y, m, k, "event-driven (non-zero values)");
-                self.linear_events(node, t, Source::Now(v), Some(node.args[0]), m, k)
-            }
-            (_, Some(_)) => {
-                self.note(y, m, k, "dense");
-                self.linear_packed(node, m, k)
-            }
-            (_, None) => {
-                self.note(y, m, k, "dense, weights computed at run time");
-                if self.facts.count(y) / m < ROWS_TO_PACK {
-                    self.linear_rows(node, m, k)
-                } else {
-                    self.linear_packed(node, m, k)
-                }
-            }
+        if self.facts.known[w.index()].is_none() && self.facts.count(y) / m < ROWS_TO_PACK {
+            self.linear_rows(node, m, k)
+        } else {
+            self.linear_packed(node, m, k)
         }
     }
 
-    fn note(&mut self, y: ValueId, m: u64, k: u64, how: &str) {
-        let name = self.facts.graph().name_of(y);
-        self.report.push(format!("{name}: product {k} -> {m}, {how}"));
+    /// Writes a product with one matrix in the representation that was chosen for it. False if that is the dense one.
+    fn represented(&mut self, node: &Node) -> Result<bool, Diagnostic> {
+        let (Some(c), Some(p)) = (chosen(&self.facts, node), Matrix::of(&self.facts, node)) else { return Ok(false) };
+        self.counter(node.args[0], &c)?;
+        self.note(&c);
+        let (Some(w), true) = (p.known, c.repr != Repr::Dense) else { return Ok(false) };
+        match c.repr {
+            Repr::Events if p.rows == 1 => self.one_row_of_events(&p, w, &c)?,
+            Repr::Events => self.rows_of_events(&p, w, &c)?,
+            Repr::Sparse => self.sparse(&p, w)?,
+            Repr::SparseEvents => self.sparse_events(&p, w, &c)?,
+            Repr::Dense => return Ok(false),
+        }
+        Ok(true)
     }
 
-    fn linear_events(
-        &mut self,
-        node: &Node,
-        w: &Tensor,
-        source: Source,
-        graded: Option<ValueId>,
-        m: u64,
-        k: u64,
-    ) -> Result<(), Diagnostic> {
-        let y = node.results[0];
+    /// Reports a choice.
+    fn note(&mut self, c: &Chosen) {
+        let choice = &self.products.choices[c.number];
+        let known = choice.weights != crate::cost::Weights::Any;
+        let how = match (c.repr, c.drive) {
+            (Repr::Dense, _) if known => "dense",
+            (Repr::Dense, _) => "dense, weights not looked at",
+            (Repr::Events, Drive::Spikes(_)) => "event-driven (spikes)",
+            (Repr::Events, _) => "event-driven (non-zero values)",
+            (Repr::Sparse, _) => "sparse weights",
+            (Repr::SparseEvents, Drive::Spikes(_)) => "event-driven (spikes), sparse weights",
+            (Repr::SparseEvents, _) => "event-driven (non-zero values), sparse weights",
+        };
+        self.report.push(format!("{}: {}, {how}", choice.name, choice.what));
+    }
+
+    /// Counts the elements of a product's input that are not zero, if that is asked for.
+    fn counter(&mut self, x: ValueId, c: &Chosen) -> Result<(), Diagnostic> {
+        if !self.options.wishes.count {
+            return Ok(());
+        }
+        let (name, n) = (self.products.choices[c.number].name.clone(), self.facts.count(x));
+        let input = self.memory(x)?;
+        let elem = register(self.elem(x));
+        let initial = Tensor::zeros(DType::I64, vec![2]);
+        let buf = self.program.add_buffer(format!("profile:{name}"), DType::I64, 2, Role::State(initial));
+        let mut b = KernelBuilder::new(format!("count {name}"), None, 1);
+        let (from, to, one) = (b.index(0), b.index(n as i64), b.index(1));
+        let before = b.load(buf, DType::I64, Index::at(0));
+        let none = zero(&mut b, elem);
+        let sum = b.for_carried(from, to, &[before], |b, i, sum| {
+            let v = input.load(b, Index::var(i));
+            let is = b.op(if elem.is_float() { ScalarOp::FNe } else { ScalarOp::INe }, &[v, none]);
+            let more = b.op(ScalarOp::IAdd, &[sum[0], one]);
+            vec![b.op(ScalarOp::Select, &[is, more, sum[0]])]
+        });
+        b.store(buf, Index::at(0), sum[0]);
+        let seen = b.load(buf, DType::I64, Index::at(1));
+        let seen = b.op(ScalarOp::IAdd, &[seen, to]);
+        b.store(buf, Index::at(1), seen);
+        self.program.push(b.finish());
+        self.counters.push((c.number, buf));
+        Ok(())
+    }
+
+    /// One row that walks events: each adds its weights to the outputs in memory, a few events in one pass.
+    fn one_row_of_events(&mut self, p: &Matrix<'_>, w: &Tensor, c: &Chosen) -> Result<(), Diagnostic> {
+        let (y, m, k) = (p.y, p.m, p.k);
         let elem = self.elem(y);
         let out = self.home(y)?;
         self.homes.raw[y.index()] = true;
-        let packed = transposed(w, m as usize, k as usize);
+        let packed = if p.strides[0] == 1 { w.clone() } else { transposed(w, m as usize, k as usize) };
         let name = self.facts.graph().name_of(y);
         let weights = self.program.add_buffer(format!("{name}.weights"), w.dtype(), m * k, Role::Const(packed));
-        let bias = node.args.get(2).copied();
-        let bias = bias.map(|v| self.memory(v)).transpose()?;
-        let values = graded.map(|v| self.memory(v)).transpose()?;
-        let (list, back) = self.events_of(source)?;
-        let rows = self.facts.count(y) / m;
+        let bias = p.bias.map(|v| self.memory(v)).transpose()?;
+        let values = matches!(c.drive, Drive::Graded(_)).then(|| self.memory(p.x)).transpose()?;
+        let (list, back) = self.events_of(self.source_of(c)?)?;
         let mut b = KernelBuilder::new(format!("linear {name}"), Some(Parallel { len: m, align: ALIGN }), 1);
         let (lo, hi) = (b.lo(), b.hi());
-        b.for_count(rows, false, |b, r| {
-            b.for_loop(lo, hi, true, |b, o| {
-                let init = match &bias {
-                    Some(bias) => bias.load(b, Index::var(o)),
-                    None => float(b, elem, 0.0),
-                };
-                b.store(out, Index::var(o).plus(r, m as i64), init);
-            });
+        b.for_loop(lo, hi, true, |b, o| {
+            let init = match &bias {
+                Some(bias) => bias.load(b, Index::var(o)),
+                None => float(b, elem, 0.0),
+            };
+            b.store(out, Index::var(o), init);
         });
         let slot = self.slot(&mut b, list, back);
-        // The events of a group add to the same outputs; those of several rows may not.
-        let group = if rows == 1 { ROWS } else { 1 };
-        b.events(list, slot, group, |b, events| {
+        b.events(list, slot, ROWS, |b, events| {
             let factors: Option<Vec<Val>> =
                 values.as_ref().map(|m| events.iter().map(|e| m.load(b, Index::var(*e))).collect());
-            let row = (rows > 1).then(|| {
-                let inputs = b.index(k as i64);
-                b.op(ScalarOp::IDiv, &[events[0], inputs])
-            });
             let (lo, hi) = (b.lo(), b.hi());
             b.for_loop(lo, hi, true, |b, o| {
-                let to = row.map_or(Index::var(o), |r| Index::var(o).plus(r, m as i64));
-                let mut acc = b.load(out, elem, to.clone());
+                let mut acc = b.load(out, elem, Index::var(o));
                 for (n, e) in events.iter().enumerate() {
-                    let at = Index::var(o).plus(*e, m as i64);
-                    let at = row.map_or(at.clone(), |r| at.plus(r, -((m * k) as i64)));
-                    let w = b.load(weights, w.dtype(), at);
+                    let w = b.load(weights, w.dtype(), Index::var(o).plus(*e, m as i64));
                     acc = match &factors {
                         Some(x) => b.op(ScalarOp::Fma, &[w, x[n], acc]),
                         None => b.op(ScalarOp::FAdd, &[acc, w]),
                     };
                 }
-                b.store(out, to, acc);
+                b.store(out, Index::var(o), acc);
             });
         });
         self.program.push(b.finish());
@@ -160,12 +181,12 @@ impl Lowering<'_> {
         let mut b = KernelBuilder::new(format!("linear {name}"), Some(grid.parallel()), 1);
         let product = Product {
             depth: k,
-            input,
+            input: Some(input),
             out,
             stride: 1,
             start: &|b, _, output| start(b, bias.as_ref(), elem, output),
             row: &|_, _, row| (scaled(&row, k), scaled(&row, m)),
-            link: &|_, k| Index::var(k),
+            link: &|_, k| (Index::var(k), k),
             weight: &|b, at, j, k| b.load(weights, elem, panels.index(at, j, k)),
         };
         grid.tiles(&mut b, &|_, _| Vec::new(), &|b, at| product.tile(b, at));
@@ -210,7 +231,7 @@ impl Lowering<'_> {
     /// `matmul(a, b)`: `b` in panels if it is known, or if many rows use it.
     pub fn matmul(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let (a, w, y) = (node.args[0], node.args[1], node.results[0]);
-        if self.facts.count(y) == 0 {
+        if self.facts.count(y) == 0 || self.represented(node)? {
             return Ok(());
         }
         let (ea, ew, ey) = (self.facts.extents(a), self.facts.extents(w), self.facts.extents(y));
@@ -246,7 +267,7 @@ impl Lowering<'_> {
         let mut b = KernelBuilder::new(format!("matmul {name}"), Some(grid.parallel()), 1);
         let product = Product {
             depth: k,
-            input,
+            input: Some(input),
             out,
             stride: 1,
             start: &|b, _, _| zero(b, elem),
@@ -254,7 +275,7 @@ impl Lowering<'_> {
                 let from = scaled(&row, k).plus(at.outer[0], (m * k) as i64);
                 (from, scaled(&row, n).plus(at.outer[2], (m * n) as i64))
             },
-            link: &|_, k| Index::var(k),
+            link: &|_, k| (Index::var(k), k),
             weight: &|b, at, j, k| {
                 let matrix = at.outer[1];
                 match packed {

@@ -193,7 +193,8 @@ impl Grid {
 pub(crate) struct Product<'a> {
     /// Links of a chain.
     pub depth: u64,
-    pub input: Memory,
+    /// Where inputs are; `None` where they are all 1.
+    pub input: Option<Memory>,
     pub out: BufId,
     /// Elements from one output to the next in `out`.
     pub stride: u64,
@@ -201,27 +202,35 @@ pub(crate) struct Product<'a> {
     pub start: &'a dyn Fn(&mut KernelBuilder, &At<'_>, Index) -> Val,
     /// Where the inputs and the outputs of a row begin.
     pub row: &'a dyn Fn(&mut KernelBuilder, &At<'_>, Index) -> (Index, Index),
-    /// Where the input of link k lies, from where those of the row begin.
-    pub link: &'a dyn Fn(&mut KernelBuilder, Val) -> Index,
-    /// The weight of link k for output j of the tile.
+    /// Where the input of link k lies, from where those of the row begin, and which of the weights is its own.
+    pub link: &'a dyn Fn(&mut KernelBuilder, Val) -> (Index, Val),
+    /// That weight for output j of the tile.
     pub weight: &'a dyn Fn(&mut KernelBuilder, &At<'_>, Val, Val) -> Val,
 }
 
 impl Product<'_> {
-    /// Writes one tile.
+    /// Writes one tile, with chains of all links.
     pub fn tile(&self, b: &mut KernelBuilder, at: &At<'_>) {
+        let range = (b.index(0), b.index(self.depth as i64));
+        self.tile_of(b, at, range);
+    }
+
+    /// Writes one tile, with chains of a range of links.
+    pub fn tile_of(&self, b: &mut KernelBuilder, at: &At<'_>, (from, to): (Val, Val)) {
         let rows: Vec<(Index, Index)> =
             (0..at.rows).map(|r| (self.row)(b, at, at.row.clone().offset(r as i64))).collect();
         b.for_count(at.lanes, true, |b, j| {
             let output = at.output.clone().plus(j, 1);
             let start = (self.start)(b, at, output.clone());
-            let (from, to) = (b.index(0), b.index(self.depth as i64));
             let acc = b.for_carried(from, to, &vec![start; rows.len()], |b, k, acc| {
-                let w = (self.weight)(b, at, j, k);
-                let by = (self.link)(b, k);
-                let next = rows.iter().zip(acc).map(|((row, _), acc)| {
-                    let x = self.input.load(b, sum(row.clone(), by.clone()));
-                    link(b, w, x, *acc)
+                let (by, own) = (self.link)(b, k);
+                let w = (self.weight)(b, at, j, own);
+                let next = rows.iter().zip(acc).map(|((row, _), acc)| match &self.input {
+                    Some(input) => {
+                        let x = input.load(b, sum(row.clone(), by.clone()));
+                        link(b, w, x, *acc)
+                    }
+                    None => b.op(ScalarOp::FAdd, &[*acc, w]),
                 });
                 next.collect()
             });

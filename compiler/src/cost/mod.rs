@@ -1,0 +1,324 @@
+//! What products cost: predictions by which their representations are chosen.
+//!
+//! [`Costs`] is a table of measured times of one machine, plain data. [`alternatives`] lists for a [`Product`] every way to
+//! compute it with the predicted time, cheapest first. Both are pure: the same table and the same product give the same
+//! list everywhere, so that a model compiled with the built-in table is the same code on every machine. A prediction
+//! never decides what is computed, only how: every representation gives the same bits.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use table::{Cache, Costs};
+
+use std::collections::BTreeMap;
+
+/// Part of the elements of a spike train that are spikes in a tick, where nothing is known about it.
+pub const SPIKES: f64 = 0.05;
+
+/// Part of the elements that are not zero of a value that is declared `@sparse`, or masked by spikes, where nothing else
+/// is known about it.
+pub const SPARSE: f64 = 0.1;
+
+/// How a product is represented. The order is that of preference where costs are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Repr {
+    /// Every weight times every input, in tiles that stay in registers.
+    Dense,
+    /// The inputs that are not zero, times all of their weights.
+    Events,
+    /// Every input, times the weights that are not zero: chains side by side, each with its list of links.
+    Sparse,
+    /// The inputs that are not zero, times those of their weights that are not zero.
+    SparseEvents,
+}
+
+impl Repr {
+    /// Every representation.
+    pub const ALL: [Repr; 4] = [Repr::Dense, Repr::Events, Repr::Sparse, Repr::SparseEvents];
+
+    /// The name in reports and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Repr::Dense => "dense",
+            Repr::Events => "events",
+            Repr::Sparse => "sparse",
+            Repr::SparseEvents => "sparse-events",
+        }
+    }
+
+    /// The representation of this name.
+    pub fn from_name(name: &str) -> Option<Repr> {
+        Repr::ALL.into_iter().find(|r| r.name() == name)
+    }
+}
+
+impl std::fmt::Display for Repr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is known about the weights of a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weights {
+    /// Nothing before the program runs, or they are not all finite: every link has to be computed.
+    Any,
+    /// All are finite, and so many are not zero.
+    Known {
+        /// Weights that are not zero.
+        nonzero: u64,
+    },
+}
+
+/// How the input of a product is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// Its events cannot be listed.
+    Dense,
+    /// Ones at the events, zeros elsewhere.
+    Spikes,
+    /// Any numbers, among them zeros.
+    Graded,
+}
+
+/// The window of a convolution.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Window {
+    /// Positions of the output, for one image.
+    pub positions: u64,
+    /// Positions that an element of the input reaches, on average.
+    pub reach: f64,
+    /// Links of an output's chain.
+    pub depth: u64,
+}
+
+/// A product as the predictions see it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Product {
+    /// Outputs of one row; output channels of one group for a convolution.
+    pub outputs: u64,
+    /// Inputs of one row; elements of one image that one group reads for a convolution.
+    pub inputs: u64,
+    /// Rows that share the weights; images times groups for a convolution.
+    pub rows: u64,
+    /// Bytes of a weight in a register.
+    pub elem: u64,
+    /// The weights.
+    pub weights: Weights,
+    /// The input.
+    pub input: Input,
+    /// Part of the inputs that are not zero, from 0 to 1.
+    pub activity: f64,
+    /// The input is known to be finite before the program runs.
+    pub finite: bool,
+    /// Set for a convolution.
+    pub window: Option<Window>,
+}
+
+/// A way to compute a product.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Alternative {
+    /// How.
+    pub repr: Repr,
+    /// Predicted time of one product of all rows, in nanoseconds.
+    pub ns: f64,
+}
+
+/// What was chosen for a product, and from what.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Choice {
+    /// Name of the product: that of its result, with a number if an earlier one has the same.
+    pub name: String,
+    /// Name of its input.
+    pub input: String,
+    /// What it is, for people.
+    pub what: String,
+    /// Part of its inputs that are taken to be not zero, and where that is from.
+    pub activity: (f64, Origin),
+    /// The weights.
+    pub weights: Weights,
+    /// What was chosen.
+    pub chosen: Repr,
+    /// Why.
+    pub reason: Reason,
+    /// Every way that there is, cheapest first.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Where the activity of a value is from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It was measured.
+    Profile,
+    /// The value is a spike train: [`SPIKES`].
+    Spikes,
+    /// The value is declared `@sparse` or masked by spikes: [`SPARSE`].
+    Sparse,
+    /// Nothing is known: all of it is taken to be not zero.
+    Unknown,
+}
+
+/// Why a representation was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// It is the cheapest.
+    Cost,
+    /// The level chooses by fixed rules.
+    Rule,
+    /// The caller asked for it.
+    Forced,
+}
+
+/// What the caller says about representations.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Wishes {
+    /// The table of the machine.
+    pub costs: Costs,
+    /// Measured activities, from 0 to 1, by the name of a product or of a value that is an input of products.
+    pub activity: BTreeMap<String, f64>,
+    /// Representations that products must have, by their names.
+    pub force: BTreeMap<String, Repr>,
+    /// Count, for every product, how many elements of its input are not zero. The counters are states of the program that
+    /// the model does not have: `profile:N`, for product N of [`crate::Compiled::products`], two `i64` that start at zero,
+    /// elements that were not zero so far and all of them. Every product is dense then.
+    pub count: bool,
+}
+
+/// Elements of a register.
+const LANES: u64 = 4;
+
+/// Every way to compute a product with its predicted time, cheapest first.
+pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
+    let mut all = vec![Alternative { repr: Repr::Dense, ns: dense(p, costs) }];
+    if let Weights::Known { nonzero } = p.weights {
+        let listed = p.input != Input::Dense;
+        let total = weight_count(p);
+        if listed {
+            all.push(Alternative { repr: Repr::Events, ns: events(p, costs) });
+        }
+        if nonzero < total && p.window.is_none() {
+            all.push(Alternative { repr: Repr::Sparse, ns: sparse(p, nonzero, costs) });
+            if listed {
+                all.push(Alternative { repr: Repr::SparseEvents, ns: sparse_events(p, nonzero, costs) });
+            }
+        }
+    }
+    all.sort_by(|a, b| a.ns.total_cmp(&b.ns).then(a.repr.cmp(&b.repr)));
+    all
+}
+
+/// The weights of a product, zeros among them.
+pub fn weight_count(p: &Product) -> u64 {
+    p.outputs.saturating_mul(p.window.map_or(p.inputs, |w| w.depth))
+}
+
+/// Registers that hold so many elements.
+fn registers(n: u64) -> f64 {
+    n.div_ceil(LANES) as f64
+}
+
+/// A doubled element takes two registers.
+fn width(p: &Product) -> f64 {
+    if p.elem > 4 { 2.0 } else { 1.0 }
+}
+
+/// Tiles of chains: each takes as long as its links one after the other, or as all of their registers.
+fn tiles(p: &Product, rows: u64, depth: f64, c: &Costs) -> f64 {
+    let (tile_rows, lanes) = match rows {
+        0 | 1 => (1, 32),
+        2 | 3 => (rows, 16),
+        _ => (4, 8),
+    };
+    let tile = |rows: u64, lanes: u64| {
+        // What does not fill a register is computed one by one.
+        let whole = rows as f64 * (lanes / LANES) as f64 * width(p);
+        let single = (lanes % LANES) as f64;
+        let passes = if whole > 0.0 { depth * (whole * c.link).max(c.latency) } else { 0.0 };
+        passes + single * depth * (rows as f64 * c.link).max(c.latency) + c.tile
+    };
+    let column = |lanes: u64| {
+        let (whole, rest) = (rows / tile_rows, rows % tile_rows);
+        whole as f64 * tile(tile_rows, lanes) + if rest > 0 { tile(rest, lanes) } else { 0.0 }
+    };
+    let (whole, rest) = (p.outputs / lanes, p.outputs % lanes);
+    whole as f64 * column(lanes) + if rest > 0 { column(rest) } else { 0.0 }
+}
+
+fn dense(p: &Product, c: &Costs) -> f64 {
+    let bytes = weight_count(p) as f64 * p.elem as f64;
+    match p.window {
+        None => c.kernel + tiles(p, p.rows, p.inputs as f64, c).max(c.stream(bytes, bytes)),
+        Some(w) => {
+            let rows = p.rows.saturating_mul(w.positions);
+            2.0 * c.kernel + tiles(p, rows, w.depth as f64, c) + c.copy * (p.rows * p.inputs) as f64
+        }
+    }
+}
+
+/// Events of all rows, and what it takes to list them.
+fn listed(p: &Product, c: &Costs, by_row: bool) -> (f64, f64) {
+    let elements = p.inputs as f64 * p.rows as f64;
+    let events = elements * p.activity.clamp(0.0, 1.0);
+    let sorted = if by_row { c.kernel + events * c.walk } else { 0.0 };
+    (events, elements * c.scan + events * c.push + sorted)
+}
+
+fn events(p: &Product, c: &Costs) -> f64 {
+    let (events, list) = listed(p, c, p.rows > 1 || p.window.is_some());
+    let vectors = registers(p.outputs) * width(p);
+    if let Some(w) = p.window {
+        let outputs = (p.rows * p.outputs * w.positions) as f64;
+        let reached = events * w.reach;
+        let places = reached * (c.place + vectors * c.add);
+        return list + c.kernel + events * c.event + places + outputs * c.transpose;
+    }
+    let all = weight_count(p) as f64 * p.elem as f64;
+    if p.rows == 1 {
+        // Outputs are read and written once for a group of events.
+        let compute = events * (c.event + vectors * c.add_row);
+        return list
+            + c.kernel
+            + (compute + vectors * c.add).max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all));
+    }
+    let panels = p.outputs.div_ceil(32) as f64;
+    let per_event = |lanes: u64| {
+        let whole = (lanes / LANES) as f64 * width(p);
+        let single = (lanes % LANES) as f64;
+        let pass = if whole > 0.0 { (whole * c.link + c.index).max(c.latency) } else { 0.0 };
+        pass + single * (c.link + c.index).max(c.latency)
+    };
+    let (whole, rest) = (p.outputs / 32, p.outputs % 32);
+    let links = events * (whole as f64 * per_event(32) + per_event(rest));
+    list + c.kernel + p.rows as f64 * panels * c.tile + links.max(c.stream(all, all))
+}
+
+/// Bytes of the index of one of `n`.
+pub(crate) fn index_bytes(n: u64) -> u64 {
+    if n <= 1 << 16 { 2 } else { 4 }
+}
+
+fn sparse(p: &Product, nonzero: u64, c: &Costs) -> f64 {
+    let elements = p.inputs as f64 * p.rows as f64;
+    let look = if p.finite { 0.0 } else { c.kernel + elements * c.look };
+    let bytes = nonzero as f64 * (p.elem + index_bytes(p.inputs)) as f64;
+    let chains = p.outputs as f64 * c.chain;
+    if p.rows < 4 {
+        let compute = p.rows as f64 * (nonzero as f64 * c.gather + chains);
+        return look + c.kernel + compute.max(p.rows as f64 * c.stream(bytes, bytes));
+    }
+    // Rows are the lanes; inputs and outputs change places.
+    let passes = nonzero as f64 * (registers(p.rows) * width(p) * c.link * 1.5 + c.index).max(c.latency);
+    let turned = (elements + p.rows as f64 * p.outputs as f64) * c.transpose;
+    look + 2.0 * c.kernel + chains + turned + passes.max(c.stream(bytes, bytes))
+}
+
+fn sparse_events(p: &Product, nonzero: u64, c: &Costs) -> f64 {
+    let (events, list) = listed(p, c, true);
+    let total = weight_count(p).max(1) as f64;
+    let per_event = nonzero as f64 / p.inputs.max(1) as f64;
+    let bytes = total.min(nonzero as f64) * (p.elem + index_bytes(p.outputs)) as f64;
+    let touched = (events * per_event * (p.elem + index_bytes(p.outputs)) as f64).min(bytes * p.rows as f64);
+    let compute = events * (c.event + per_event * c.scatter) + p.rows as f64 * registers(p.outputs) * c.add;
+    list + c.kernel + compute.max(c.stream(touched, bytes))
+}

@@ -1,0 +1,186 @@
+//! Events of several rows: the one ascending list of all elements is sorted into rows once, and serves every product and
+//! every convolution that reads the value. A tile of outputs then walks the events of one row with its chains in registers.
+
+use super::super::data::apart;
+use super::super::{Drive, Lowering, Source};
+use super::choose::{Chosen, Matrix};
+use super::tile::{At, Grid, Product, Tile, register, widened, zero};
+use super::{scaled, start};
+use nc_ir::Diagnostic;
+use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Role, ScalarOp, Val};
+use nc_ir::tensor::Tensor;
+use nc_ir::types::DType;
+
+/// Outputs side by side whose chains one pass over the events of a row computes.
+const LANES: u64 = 32;
+/// Outputs of a register.
+const REGISTER: u64 = 4;
+
+/// Events in their rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByRow {
+    /// The events' places in their rows, row after row.
+    pub index: BufId,
+    /// For each row where its events begin in `index`, and where the last one's end.
+    pub ends: BufId,
+}
+
+impl ByRow {
+    /// The place of event `e` in its row.
+    pub fn at(&self, b: &mut KernelBuilder, e: Val) -> Val {
+        b.load(self.index, DType::U32, Index::var(e))
+    }
+
+    /// The events of a row: the first, and one past the last.
+    pub fn range(&self, b: &mut KernelBuilder, row: &Index) -> (Val, Val) {
+        let from = b.load(self.ends, DType::I64, row.clone());
+        (from, b.load(self.ends, DType::I64, row.clone().offset(1)))
+    }
+}
+
+impl Lowering<'_> {
+    /// The events of a source as rows of `inputs` elements each.
+    ///
+    /// # Errors
+    /// A bug of the lowering: the events are not collected.
+    pub fn by_row(&mut self, source: Source, inputs: u64) -> Result<ByRow, Diagnostic> {
+        if let Some(known) = self.by_row.get(&(source, inputs)) {
+            return Ok(*known);
+        }
+        let (list, back) = self.events_of(source)?;
+        let (name, len) = (self.program.lists[list.index()].name.clone(), self.program.lists[list.index()].len);
+        let rows = len / inputs;
+        let index = self.program.add_buffer(format!("{name}.index"), DType::U32, len, Role::Temp);
+        let ends = self.program.add_buffer(format!("{name}.ends"), DType::I64, rows + 1, Role::Temp);
+        let count = self.program.add_buffer(format!("{name}.count"), DType::I64, 1, Role::Temp);
+        let mut b = KernelBuilder::new(format!("rows of {name}"), None, 1);
+        let (zero, one) = (b.index(0), b.index(1));
+        b.store(count, Index::default(), zero);
+        b.for_count(rows + 1, true, |b, r| {
+            let zero = b.index(0);
+            b.store(ends, Index::var(r), zero);
+        });
+        let slot = self.slot(&mut b, list, back);
+        b.events(list, slot, 1, |b, events| {
+            let at = apart(b, events[0], &[rows, inputs]);
+            let n = b.load(count, DType::I64, Index::default());
+            b.store(index, Index::var(n), at[1]);
+            let n = b.op(ScalarOp::IAdd, &[n, one]);
+            b.store(count, Index::default(), n);
+            b.store(ends, Index::var(at[0]).offset(1), n);
+        });
+        // A row without events ends where the one before it ends.
+        let last = b.index(rows as i64 + 1);
+        b.for_carried(one, last, &[zero], |b, r, before| {
+            let n = b.load(ends, DType::I64, Index::var(r));
+            let less = b.op(ScalarOp::ILt, &[n, before[0]]);
+            let n = b.op(ScalarOp::Select, &[less, before[0], n]);
+            b.store(ends, Index::var(r), n);
+            vec![n]
+        });
+        self.program.push(b.finish());
+        let made = ByRow { index, ends };
+        self.by_row.insert((source, inputs), made);
+        Ok(made)
+    }
+
+    /// The source of a drive that walks events.
+    pub fn source_of(&self, chosen: &Chosen) -> Result<Source, Diagnostic> {
+        match chosen.drive {
+            Drive::Spikes(source) => Ok(source),
+            Drive::Graded(v) => Ok(Source::Now(v)),
+            Drive::Dense => Err(self.bug("a product without events is to walk them")),
+        }
+    }
+
+    /// Several rows, each of which walks its own events.
+    pub fn rows_of_events(&mut self, p: &Matrix<'_>, w: &Tensor, chosen: &Chosen) -> Result<(), Diagnostic> {
+        let elem = register(self.elem(p.y));
+        let rows = self.by_row(self.source_of(chosen)?, p.k)?;
+        let graded = matches!(chosen.drive, Drive::Graded(_));
+        let input = if graded { Some(self.memory(p.x)?) } else { None };
+        let name = self.facts.graph().name_of(p.y);
+        let packed = panels(p, &widened(w));
+        let len = packed.len() as u64;
+        let weights = self.program.add_buffer(format!("{name}.weights"), elem, len, Role::Const(packed));
+        let (out, m, k) = (self.home(p.y)?, p.m, p.k);
+        let bias = p.bias.map(|v| self.memory(v)).transpose()?;
+        let grid = Grid { outer: 1, outputs: m, rows: p.rows, tile: Tile { rows: 1, lanes: LANES } };
+        let parts = u64::from(self.program.parts);
+        let spare = (!m.is_multiple_of(REGISTER))
+            .then(|| self.program.add_buffer(format!("{name}.spare"), elem, LANES * parts, Role::Temp));
+        let mut b = KernelBuilder::new(format!("events {name}"), Some(grid.parallel()), 1);
+        let product = Product {
+            depth: k,
+            input,
+            out,
+            stride: 1,
+            start: &|b, _, output| start(b, bias.as_ref(), elem, output),
+            row: &|_, _, row| (scaled(&row, k), scaled(&row, m)),
+            link: &|b, e| {
+                let i = rows.at(b, e);
+                (Index::var(i), i)
+            },
+            weight: &|b, at, j, i| {
+                b.load(weights, elem, Index::var(j).plus(at.tile, (LANES * k) as i64).plus(i, at.lanes as i64))
+            },
+        };
+        let part = b.part();
+        grid.tiles(&mut b, &|_, _| Vec::new(), &|b, at| {
+            let range = rows.range(b, &at.row);
+            let lanes = at.lanes.next_multiple_of(REGISTER);
+            let (Some(spare), true) = (spare, lanes > at.lanes) else { return product.tile_of(b, at, range) };
+            // Lanes that are no outputs fill the last register; all of them stop over in a place of the part.
+            let place = Index::default().plus(part, LANES as i64);
+            for j in 0..lanes {
+                let first = at.output.clone().offset(j as i64);
+                let v = if j < at.lanes { start(b, bias.as_ref(), elem, first) } else { zero(b, elem) };
+                b.store(spare, place.clone().offset(j as i64), v);
+            }
+            let from = |output: Index| {
+                let mut to = place.clone();
+                to.terms.extend(output.terms);
+                to.terms.extend(at.output.terms.iter().map(|(v, c)| (*v, -c)));
+                to.offset += output.offset - at.output.offset;
+                to
+            };
+            let back = |_: &mut KernelBuilder, _: &At<'_>, row: Index| (scaled(&row, k), from(Index::default()));
+            let stopover =
+                Product { out: spare, start: &|b, _, output| b.load(spare, elem, from(output)), row: &back, ..product };
+            let outer = at.outer;
+            let wide =
+                At { outer, output: at.output.clone(), tile: at.tile, lanes, row: at.row.clone(), rows: at.rows };
+            stopover.tile_of(b, &wide, range);
+            for j in 0..at.lanes {
+                let v = b.load(spare, elem, place.clone().offset(j as i64));
+                let mut to = scaled(&at.row, m);
+                to.terms.extend(at.output.terms.iter().copied());
+                to.offset += at.output.offset + j as i64;
+                b.store(out, to, v);
+            }
+        });
+        self.program.push(b.finish());
+        Ok(())
+    }
+}
+
+/// Weights in panels of [`LANES`] outputs, the last one as wide as what is left, filled up to whole registers.
+fn panels(p: &Matrix<'_>, wide: &Tensor) -> Tensor {
+    let size = wide.dtype().size();
+    let (mut out, mut first) = (Vec::with_capacity(wide.bytes().len()), 0);
+    while first < p.m {
+        let width = LANES.min(p.m - first);
+        for i in 0..p.k {
+            for o in first..first + width.next_multiple_of(REGISTER) {
+                if o < p.m {
+                    let at = p.weight(o, i) * size;
+                    out.extend_from_slice(&wide.bytes()[at..at + size]);
+                } else {
+                    out.extend(std::iter::repeat_n(0, size));
+                }
+            }
+        }
+        first += width;
+    }
+    Tensor::from_bytes(wide.dtype(), vec![out.len() / size], &out).unwrap_or_else(|| wide.clone())
+}
