@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use nc_compiler::Level;
+use nc_compiler::cost::Repr;
 use std::path::PathBuf;
 
 /// Compiler for spiking and recurrent models.
@@ -39,6 +40,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Compile a model into files
     Compile(CompileArgs),
+    /// Run a model and keep how active the inputs of its products are, for later compilations
+    Profile(ProfileArgs),
+    /// Measure this machine
+    Bench(BenchArgs),
     /// Convert a model into another kind of file, told by its extension
     Convert(ConvertArgs),
     /// Run the tests that stand in, or beside, model files
@@ -125,6 +130,24 @@ impl PassArgs {
     }
 }
 
+/// What is known about activity and about the machine.
+#[derive(Args, Debug, Clone, Default)]
+pub struct WishArgs {
+    /// Take the activity of the inputs of products from this file, as `nc profile` writes it; from MODEL.profile.json if
+    /// that is there and no other is named
+    #[arg(long, value_name = "FILE", conflicts_with = "no_profile")]
+    pub profile: Option<PathBuf>,
+    /// Look at no profile
+    #[arg(long)]
+    pub no_profile: bool,
+    /// Predict times by this table, as `nc bench --calibrate` writes it, instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<PathBuf>,
+    /// Give a product this representation, whatever it costs; may be repeated
+    #[arg(long, value_name = "NAME=REPR", value_parser = crate::wishes::pin, hide = true)]
+    pub force: Vec<(String, Repr)>,
+}
+
 /// Whether rounding may change.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Math {
@@ -143,6 +166,9 @@ pub struct CheckArgs {
     /// The passes.
     #[command(flatten)]
     pub passes: PassArgs,
+    /// Representations.
+    #[command(flatten)]
+    pub wishes: WishArgs,
 }
 
 /// Arguments of `nc fmt`.
@@ -191,6 +217,9 @@ pub struct RunArgs {
     /// The passes.
     #[command(flatten)]
     pub passes: PassArgs,
+    /// Representations.
+    #[command(flatten)]
+    pub wishes: WishArgs,
     /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]; of an .onnx
     /// model in just the shapes that it has
     #[arg(long, value_name = "FILE")]
@@ -248,6 +277,40 @@ pub enum Timings {
     Json,
 }
 
+/// Arguments of `nc profile`.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The passes, which name the products.
+    #[command(flatten)]
+    pub passes: PassArgs,
+    /// Arrays as for `nc run`
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How many ticks to run; all of the input by default
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    pub steps: Option<u64>,
+    /// How long to run, for example 1s or 250ms
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// The file to write; MODEL.profile.json, where `nc run` and others look for it, by default
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `nc bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Measure the times by which representations are chosen, and keep them in a table for --costs
+    #[arg(long, required = true)]
+    pub calibrate: bool,
+    /// The file to write; one in the user's cache by default
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// A piece of a compilation that can be written out.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum Emit {
@@ -289,6 +352,9 @@ pub struct CompileArgs {
     /// The passes.
     #[command(flatten)]
     pub passes: PassArgs,
+    /// Representations.
+    #[command(flatten)]
+    pub wishes: WishArgs,
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,

@@ -3,7 +3,8 @@
 use crate::args::{CheckArgs, Target};
 use crate::machine::face_of;
 use crate::render::Reporter;
-use crate::{Outcome, driver, print};
+use crate::{Outcome, driver, print, wishes};
+use nc_compiler::cost::{Choice, Origin, Reason};
 use nc_compiler::{Compiled, compile, prepare};
 use nc_ir::graph::Module;
 use nc_ir::graph::connect::expand;
@@ -23,7 +24,8 @@ pub fn check(args: &CheckArgs, reporter: &mut Reporter) -> Outcome {
     let module = loaded.module;
     let face = face_of(&module)?;
     let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
-    let options = args.passes.options(Target::Cpu, args.model.max_memory);
+    let mut options = args.passes.options(Target::Cpu, args.model.max_memory);
+    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
     let compiled = match compile(module.clone(), &options) {
         Ok(compiled) => Some(compiled),
         Err(list) => {
@@ -102,8 +104,34 @@ fn describe(module: &Module, solved: &Module, face: &Face, compiled: Option<&Com
         for line in &c.report {
             let _ = writeln!(out, "  {line}");
         }
+        products(&mut out, &c.products);
     }
     out
+}
+
+/// Appends how products are represented, with what else they could be and what that would cost.
+pub fn products(out: &mut String, choices: &[Choice]) {
+    if choices.iter().all(|c| c.alternatives.len() < 2) {
+        return;
+    }
+    out.push_str("\nproducts, with predicted times\n");
+    for c in choices.iter().filter(|c| c.alternatives.len() > 1) {
+        let (rate, origin) = c.activity;
+        let origin = match origin {
+            Origin::Profile => "measured",
+            Origin::Spikes => "the default for spikes",
+            Origin::Sparse => "the default for what is mostly zero",
+            Origin::Unknown => "nothing known",
+        };
+        let why = match c.reason {
+            Reason::Cost => "",
+            Reason::Rule => " by rule",
+            Reason::Forced => " as asked for",
+        };
+        let _ = writeln!(out, "  {}: {}{why}; activity of {} {:.1} %, {origin}", c.name, c.chosen, c.input, rate * 1e2);
+        let ways = c.alternatives.iter().map(|a| format!("{} {:.2} us", a.repr, a.ns * 1e-3));
+        let _ = writeln!(out, "    {}", ways.collect::<Vec<_>>().join(", "));
+    }
 }
 
 fn type_of(p: &Port) -> String {

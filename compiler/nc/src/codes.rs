@@ -118,6 +118,35 @@ pub const CODES: &[(&str, &str, &str)] = &[
          constant of the model; the code that was made is for this value alone.",
     ),
     (
+        "E0825",
+        "not a profile",
+        "The file that --profile names is no profile of activity, or is damaged. `nc profile MODEL --input FILE` writes one.",
+    ),
+    (
+        "E0826",
+        "not a table of costs",
+        "The file that --costs names is no table of costs, or has a time that is missing, negative or no number. `nc bench \
+         --calibrate` measures this machine and writes one; without --costs the built-in table is used.",
+    ),
+    (
+        "W0827",
+        "a profile that does not fit the model",
+        "The profile was made for another model, or the text, the dimensions or the arrays of the model changed since. It is \
+         ignored: activities are taken to be those that are stated for spikes and `@sparse`. Make it anew with `nc profile`.",
+    ),
+    (
+        "E0828",
+        "nothing to profile",
+        "A profile says how active the inputs of products with weights (`linear`, `matmul`, `conv`) are, and the model has \
+         none. Connections of `connect` are always driven by events.",
+    ),
+    (
+        "E0829",
+        "no folder for a table of costs",
+        "`nc bench --calibrate` keeps its table in the user's cache, and neither XDG_CACHE_HOME nor HOME says where that is. \
+         Name a file with --output.",
+    ),
+    (
         "E0830",
         "a plot of unknown format",
         "Plots are written as .svg (vector graphics) or .png (bitmap); the ending of the name chooses.",

@@ -6,7 +6,7 @@ use crate::args::{CompileArgs, CompileTarget, Emit, Target};
 use crate::machine::{llvm_refused, unsupported};
 use crate::render::Reporter;
 use crate::run::show_times;
-use crate::{Outcome, driver};
+use crate::{Outcome, driver, wishes};
 use nc_compiler::{compile as lower, prepare};
 use nc_ir::{Diagnostic, graph, kernel};
 use nc_runtime::atomic::AtomicFile;
@@ -34,7 +34,8 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
         files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes()));
     }
-    let options = args.passes.options(Target::Cpu, args.model.max_memory);
+    let mut options = args.passes.options(Target::Cpu, args.model.max_memory);
+    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
     if emit.contains(&Emit::Saturated) {
         let saturated = prepare(module.clone(), &options, &mut Vec::new())?;
         files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));

@@ -4,6 +4,7 @@ use crate::Errors;
 use crate::args::Target;
 use crate::cache::CodeCache;
 use crate::driver::Times;
+use nc_compiler::cost::Choice;
 use nc_compiler::{Compiled, compile};
 use nc_ir::graph::Module;
 use nc_ir::interp::Interpreter;
@@ -20,6 +21,8 @@ pub struct Ready {
     pub machine: Box<dyn Machine>,
     /// The module as given.
     pub module: Arc<Module>,
+    /// How products are represented; none on the interpreter.
+    pub products: Vec<Choice>,
 }
 
 /// Makes a model ready.
@@ -41,7 +44,7 @@ pub fn build(
         let start = Instant::now();
         let machine = Box::new(Walker::new(module, options.max_memory)?);
         times.push(("expand synapses".to_owned(), start.elapsed()));
-        return Ok(Ready { machine, module: shown });
+        return Ok(Ready { machine, module: shown, products: Vec::new() });
     }
     let face = face_of(&module)?;
     let compiled = compile(module, options)?;
@@ -53,7 +56,7 @@ pub fn build(
     let start = Instant::now();
     let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
-    Ok(Ready { machine, module: shown })
+    Ok(Ready { machine, module: shown, products: compiled.products })
 }
 
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {

@@ -5,6 +5,7 @@
 //! and each command has a room of its own.
 
 mod args;
+mod bench;
 mod cache;
 mod check;
 mod codes;
@@ -15,10 +16,12 @@ mod explain;
 mod format;
 mod machine;
 mod plot;
+mod profile;
 mod render;
 mod run;
 mod targets;
 mod test;
+mod wishes;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -154,6 +157,8 @@ fn work(cli: Cli) -> u8 {
         Command::Fmt(a) => format::format(&a, &mut reporter),
         Command::Run(a) => run::run(&a, &mut reporter),
         Command::Compile(a) => compile::compile(&a, &mut reporter),
+        Command::Profile(a) => profile::profile(&a, &mut reporter),
+        Command::Bench(a) => bench::bench(&a, &mut reporter),
         Command::Convert(a) => convert::convert(&a, &mut reporter),
         Command::Test(a) => test::test(&a, &mut reporter),
         Command::Targets => print(&targets::describe()),

@@ -1,7 +1,7 @@
 //! `nc run`: a model on arrays.
 
-mod inputs;
-mod outputs;
+pub mod inputs;
+pub mod outputs;
 mod progress;
 mod timed;
 
@@ -11,7 +11,7 @@ use crate::driver::{self, Form, Times};
 use crate::machine::{self, face_of};
 use crate::plot::{self, Collector};
 use crate::render::Reporter;
-use crate::{Outcome, Stop, print};
+use crate::{Outcome, Stop, print, wishes};
 use inputs::Inputs;
 use nc_ir::graph::Module;
 use nc_ir::{Diagnostic, Severity};
@@ -24,7 +24,7 @@ use progress::Progress;
 use std::time::Instant;
 
 /// Bytes of frames that are in memory at a time.
-const FRAME_BUDGET: u64 = 64 << 20;
+pub const FRAME_BUDGET: u64 = 64 << 20;
 
 /// Runs the command.
 ///
@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     let face = face_of(&module)?;
     let kind = loaded.kind;
     let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
-    let ticks = ticks(args, &module, &form, inputs.extent.ticks)?;
+    let ticks = ticks((args.steps, args.duration.as_ref()), &module, &form, inputs.extent.ticks)?;
     let samples = inputs.extent.samples;
     let resumed = match &args.resume {
         None => None,
@@ -61,7 +61,10 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     let alone = samples.is_none_or(|n| n == 1);
     let parts = if alone && args.target != Target::Interp { args.threads } else { 1 };
     let mut cache = CodeCache::default();
-    let options = nc_compiler::Options { parts, ..args.passes.options(args.target, args.model.max_memory) };
+    let mut options = nc_compiler::Options { parts, ..args.passes.options(args.target, args.model.max_memory) };
+    if args.target != Target::Interp {
+        options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
+    }
     let mut ready = machine::build(module, args.target, &options, &mut cache, &mut times)?;
     if let Some(repeat) = args.repeat {
         if !alone {
@@ -157,10 +160,18 @@ pub fn show_times(times: &Times, reporter: &mut Reporter) {
     reporter.info(&format!("{:>12.3} ms  all passes", sum.as_secs_f64() * 1e3));
 }
 
-/// How many ticks to run.
-fn ticks(args: &RunArgs, module: &Module, form: &Form, given: Option<u64>) -> Outcome<u64> {
+/// How many ticks to run: as many as are asked for, or as the input has.
+///
+/// # Errors
+/// E0817 if these contradict each other, or neither says.
+pub fn ticks(
+    (steps, duration): (Option<u64>, Option<&Duration>),
+    module: &Module,
+    form: &Form,
+    given: Option<u64>,
+) -> Outcome<u64> {
     if matches!(form, Form::Once { .. }) {
-        return match (args.steps, &args.duration) {
+        return match (steps, duration) {
             (None | Some(1), None) => Ok(1),
             _ => Err(Diagnostic::error_nowhere(
                 "E0817",
@@ -170,7 +181,7 @@ fn ticks(args: &RunArgs, module: &Module, form: &Form, given: Option<u64>) -> Ou
             .into()),
         };
     }
-    let asked = match (args.steps, &args.duration) {
+    let asked = match (steps, duration) {
         (Some(n), _) => Some(n),
         (None, Some(d)) => Some(whole_ticks(d, module)?),
         (None, None) => None,
