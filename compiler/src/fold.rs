@@ -191,7 +191,7 @@ pub fn strided(t: &Tensor, shape: &[usize], f: impl FnOnce(&[usize]) -> Vec<usiz
 }
 
 /// Drops nodes that no output, state, delay line or probe depends on.
-fn remove_dead(module: &mut Module) {
+pub(crate) fn remove_dead(module: &mut Module) {
     let mut live: FxHashSet<ValueId> = roots(module).collect();
     let mut keep = vec![false; module.graph.nodes.len()];
     for (k, node) in module.graph.nodes.iter().enumerate().rev() {

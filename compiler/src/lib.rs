@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod rebuild;
 pub mod saturate;
 pub mod solve;
+pub mod states;
 
 pub use pipeline::{Compiled, Level, LineHome, Math, Options, PassTime, StateHome, compile, prepare};
 

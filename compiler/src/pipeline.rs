@@ -1,7 +1,8 @@
 //! The list of passes, in order, with the time each takes.
 
 use crate::cost::{Choice, Wishes};
-use crate::{Errors, fold, hoist, lower, saturate, solve};
+use crate::saturate::Region;
+use crate::{Errors, fold, hoist, lower, saturate, solve, states};
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
@@ -40,6 +41,11 @@ pub struct Options {
     pub level: Level,
     /// Whether rounding may change.
     pub math: Math,
+    /// Keep every state of the model, for checkpoints and hosts that look at them. States that nothing shown depends on are
+    /// dropped otherwise.
+    pub keep_states: bool,
+    /// Names of rewrite rules that are not used, to see what they do.
+    pub without: Vec<String>,
     /// Number of parts the parallel kernels are split into: one per thread.
     pub parts: u32,
     /// Refuse programs whose arena and constants take more bytes than this.
@@ -62,6 +68,8 @@ impl Default for Options {
         Options {
             level: Level::default(),
             math: Math::default(),
+            keep_states: true,
+            without: Vec::new(),
             parts: 1,
             max_memory: 8 << 30,
             max_synapses: 1 << 30,
@@ -122,6 +130,8 @@ pub struct Compiled {
     pub report: Vec<String>,
     /// How each product with weights is represented, and why.
     pub products: Vec<Choice>,
+    /// What saturation did to the step function and to the bodies in it, inner ones first.
+    pub saturation: Vec<Region>,
     /// Time per pass.
     pub times: Vec<PassTime>,
 }
@@ -131,18 +141,27 @@ pub struct Compiled {
 ///
 /// # Errors
 /// An ODE system that its solver cannot take; `E0799` if a pass wrote a graph that breaks a constraint.
-pub fn prepare(mut module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
+pub fn prepare(module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
+    Ok(optimise(module, options, times)?.0)
+}
+
+/// As [`prepare`], with what saturation did to each graph.
+fn optimise(mut module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<(Module, Vec<Region>), Errors> {
     timed(times, "fold", || fold::run(&mut module));
     timed(times, "solve", || solve::run(&mut module))?;
     timed(times, "fold again", || fold::run(&mut module));
+    let mut regions = Vec::new();
+    if options.level > Level::O1 && !options.keep_states {
+        timed(times, "states", || states::run(&mut module));
+    }
     if options.level > Level::O0 {
+        regions = timed(times, "saturate", || saturate::run(&mut module, options))?;
         timed(times, "hoist", || hoist::run(&mut module));
-        timed(times, "saturate", || saturate::run(&mut module, options))?;
         timed(times, "fold last", || fold::run(&mut module));
     }
     timed(times, "verify graph", || nc_ir::graph::verify::verify(&module))
         .map_err(|e| vec![broken("the graph", &module.name, &e)])?;
-    Ok(module)
+    Ok((module, regions))
 }
 
 /// A violated constraint after a pass: what the passes wrote is wrong, whatever the model.
@@ -158,7 +177,7 @@ fn broken(what: &str, model: &str, e: &dyn std::fmt::Display) -> Diagnostic {
 /// a program that breaks a constraint.
 pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
-    let module = prepare(module, options, &mut times)?;
+    let (module, saturation) = optimise(module, options, &mut times)?;
     let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
     timed(&mut times, "verify kernels", || nc_ir::kernel::verify::verify(&lowered.program)).map_err(|errors| {
         let fault = |e: &dyn std::fmt::Display| broken("the kernels", &module.name, e);
@@ -187,6 +206,7 @@ pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
         states: lowered.states,
         lines: lowered.lines,
         report: lowered.report,
+        saturation,
         products: lowered.products,
         times,
     })

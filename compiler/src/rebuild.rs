@@ -49,6 +49,11 @@ impl Rebuild {
         self.map[old.index()] = Some(new);
     }
 
+    /// Lets a new value stand for an old one, which keeps its name.
+    pub fn redirect(&mut self, old: ValueId, new: ValueId) {
+        self.map[old.index()] = Some(new);
+    }
+
     /// Copies a node with its operands mapped.
     pub fn copy(&mut self, node: &Node) {
         let args = self.values(&node.args);
@@ -147,12 +152,25 @@ impl Rebuild {
 /// # Errors
 /// The first error of the pass; the bodies after it are as before.
 pub fn each_body<E>(module: &mut Module, pass: &mut dyn FnMut(&mut Module) -> Result<(), E>) -> Result<(), E> {
+    each_body_of(module, &mut |body, _| pass(body))
+}
+
+/// As [`each_body`], for a pass that looks at the op around: a node without its regions.
+///
+/// # Errors
+/// As [`each_body`].
+pub fn each_body_of<E>(
+    module: &mut Module,
+    pass: &mut dyn FnMut(&mut Module, &Node) -> Result<(), E>,
+) -> Result<(), E> {
     let mut result = Ok(());
     for k in 0..module.graph.nodes.len() {
         if !has_bodies(&module.graph.nodes[k].op) {
             continue;
         }
-        for mut body in std::mem::take(&mut module.graph.nodes[k].regions) {
+        let regions = std::mem::take(&mut module.graph.nodes[k].regions);
+        let around = module.graph.nodes[k].clone();
+        for mut body in regions {
             if result.is_ok() {
                 let outputs = std::mem::take(&mut body.results).into_iter();
                 let mut alone = Module {
@@ -161,7 +179,7 @@ pub fn each_body<E>(module: &mut Module, pass: &mut dyn FnMut(&mut Module) -> Re
                     consts: std::mem::take(&mut module.consts),
                     ..Module::default()
                 };
-                result = pass(&mut alone);
+                result = pass(&mut alone, &around);
                 module.consts = alone.consts;
                 body = Graph { results: alone.outputs.iter().map(|p| p.value).collect(), ..alone.graph };
             }

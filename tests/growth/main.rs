@@ -183,10 +183,10 @@ fn passes(model: &Model) -> Times {
     done("solve");
     fold::run(&mut module);
     done("fold again");
-    hoist::run(&mut module);
-    done("hoist");
     saturate::run(&mut module, &Options::default()).expect("a well-typed graph");
     done("saturate");
+    hoist::run(&mut module);
+    done("hoist");
     fold::run(&mut module);
     done("fold last");
     nc_ir::graph::verify::verify(&module).expect("a valid graph");

@@ -2,7 +2,7 @@
 
 use crate::emit::{self, KERNEL_PARAMS};
 use crate::error::Unsupported;
-use crate::target::Mode;
+use crate::target::{Mode, Watch};
 use crate::wide::Code;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -96,7 +96,7 @@ pub(crate) fn define<M: Module>(
     let funcs: Vec<FuncRef> = kernels.iter().map(|k| module.declare_func_in_func(*k, &mut ctx.func)).collect();
     let config = module.target_config();
     let mut b = FunctionBuilder::new(&mut ctx.func, &mut fctx);
-    run_body(&mut b, program, layout, &funcs, barrier)?;
+    run_body(&mut b, program, layout, &funcs, barrier, mode.watch)?;
     b.seal_all_blocks();
     b.finalize(config);
     finish(module, &mut ctx, run, &symbol, disassemble, &mut look)?;
@@ -171,6 +171,7 @@ fn run_body(
     layout: &Layout,
     kernels: &[FuncRef],
     barrier: Signature,
+    watch: Option<Watch>,
 ) -> Result<(), Unsupported> {
     let params = open(b);
     let (ctx, part) = (params[0], params[1]);
@@ -183,6 +184,7 @@ fn run_body(
     let ticks = field(b, offset_of!(RunContext, ticks));
     let meet = field(b, offset_of!(RunContext, barrier));
     let meet_arg = field(b, offset_of!(RunContext, barrier_arg));
+    // Both take one integer and give nothing.
     let barrier = b.import_signature(barrier);
     let many = program.parts > 1;
     let n = u32::try_from(layout.host.len()).ok().filter(|n| *n < 1 << 16);
@@ -212,6 +214,8 @@ fn run_body(
         tick,
         part,
         barrier: many.then_some((barrier, meet, meet_arg)),
+        watch: watch.map(|f| (barrier, f as usize as i64)),
+        number: 0,
         iterations: Vec::new(),
     };
     way.steps(b, &program.steps)?;
@@ -251,6 +255,10 @@ struct Way<'a> {
     part: Value,
     /// How to meet the other parts, if there are any: signature, function, argument.
     barrier: Option<(SigRef, Value, Value)>,
+    /// What is called around every kernel: signature and address.
+    watch: Option<(SigRef, i64)>,
+    /// Place of the next kernel among those of the program.
+    number: i64,
     /// Numbers of the current iterations of the open loops.
     iterations: Vec<Value>,
 }
@@ -333,13 +341,24 @@ impl Way<'_> {
         let mut args = vec![self.arena, self.consts, self.frames, self.tick, self.part];
         let iterations = self.iterations.get(..k.iterations.len());
         args.extend(iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?);
+        self.watched(b, -1);
         b.ins().call(*func, &args);
+        self.watched(b, self.number);
+        self.number += 1;
         b.ins().jump(meet, &[]);
         b.switch_to_block(meet);
         self.meet(b);
         b.ins().jump(next, &[]);
         b.switch_to_block(next);
         Ok(())
+    }
+
+    /// Calls who watches, if somebody does.
+    fn watched(&self, b: &mut FunctionBuilder<'_>, what: i64) {
+        if let Some((signature, address)) = self.watch {
+            let (function, what) = (b.ins().iconst(types::I64, address), b.ins().iconst(types::I64, what));
+            b.ins().call_indirect(signature, function, &[what]);
+        }
     }
 
     /// Waits for the other parts.

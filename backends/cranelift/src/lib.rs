@@ -15,4 +15,4 @@ mod wide;
 pub use error::Unsupported;
 pub use jit::{JitCode, compile};
 pub use object::{Header, HostArray, asm, clif, compile_object, header};
-pub use target::{Lanes, Options};
+pub use target::{Lanes, Options, Watch};

@@ -14,7 +14,8 @@ const MAX_IMAGE: u64 = 1 << 31;
 
 fn module(name: &str, options: &Options) -> Result<(ObjectModule, Mode), Unsupported> {
     let isa = target::host(options, true)?;
-    let mode = Mode::of(&*isa, options);
+    // A function of this process means nothing to another.
+    let mode = Mode { watch: None, ..Mode::of(&*isa, options) };
     let b = ObjectBuilder::new(isa, name, default_libcall_names()).map_err(|e| refused("an object file", &e))?;
     Ok((ObjectModule::new(b), mode))
 }

@@ -17,7 +17,7 @@ pub enum Lanes {
 }
 
 /// How code is generated. The result of running it does not depend on it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Whether Cranelift's own verifier checks the code; on by default in builds with debug assertions.
     pub verify: bool,
@@ -26,13 +26,19 @@ pub struct Options {
     pub without: Vec<String>,
     /// When vector code is generated.
     pub lanes: Lanes,
+    /// Called around every kernel, to measure them. Only for code in memory of programs with one part.
+    pub watch: Option<Watch>,
 }
+
+/// A function that compiled code calls before each kernel, with -1, and after it, with the kernel's place among
+/// [`nc_ir::kernel::Program::kernels`].
+pub type Watch = extern "C" fn(i64);
 
 // Without debug assertions this is what could be derived, with them it is not.
 #[allow(clippy::derivable_impls)]
 impl Default for Options {
     fn default() -> Options {
-        Options { verify: cfg!(debug_assertions), without: Vec::new(), lanes: Lanes::default() }
+        Options { verify: cfg!(debug_assertions), without: Vec::new(), lanes: Lanes::default(), watch: None }
     }
 }
 
@@ -89,6 +95,8 @@ pub(crate) struct Mode {
     pub lanes: Lanes,
     /// Whether loops can run in eight lanes.
     pub wide: bool,
+    /// What is called around every kernel.
+    pub watch: Option<Watch>,
 }
 
 impl Mode {
@@ -96,7 +104,7 @@ impl Mode {
         let blend = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
         let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
         let wide = blend && ["has_avx2", "has_fma", "has_bmi1"].into_iter().all(has);
-        Mode { blend, lanes: options.lanes, wide }
+        Mode { blend, lanes: options.lanes, wide, watch: options.watch }
     }
 }
 

@@ -50,11 +50,8 @@ pub enum Command {
     Test(TestArgs),
     /// List the targets of this build and what this machine can do
     Targets,
-    /// Explain an error code
-    Explain {
-        /// The code, for example E0203; all codes are listed without one
-        code: Option<String>,
-    },
+    /// Explain an error code, or what was decided for a model and why
+    Explain(Box<ExplainArgs>),
     /// Write the manual page to standard output
     Man,
     /// Write shell completions to standard output
@@ -73,6 +70,22 @@ pub enum Command {
 pub struct ModelArgs {
     /// The model: a .nd, .onnx, .nir or .graph file
     pub model: PathBuf,
+    /// How it is read.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl std::ops::Deref for ModelArgs {
+    type Target = LoadArgs;
+
+    fn deref(&self) -> &LoadArgs {
+        &self.load
+    }
+}
+
+/// How a model is read.
+#[derive(Args, Debug, Clone)]
+pub struct LoadArgs {
     /// Give a parameter of the net a value; may be repeated
     #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
     pub dims: Vec<(String, i64)>,
@@ -169,6 +182,28 @@ pub struct CheckArgs {
     /// Representations.
     #[command(flatten)]
     pub wishes: WishArgs,
+}
+
+/// Arguments of `nc explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// An error code, for example E0203, or a model; all codes are listed without either
+    pub what: Option<String>,
+    /// How a model is read.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The passes.
+    #[command(flatten)]
+    pub passes: PassArgs,
+    /// Representations.
+    #[command(flatten)]
+    pub wishes: WishArgs,
+    /// Run the model on these arrays and show the measured time of each kernel
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How many ticks to run; all of the input by default
+    #[arg(long, value_name = "N", requires = "input")]
+    pub steps: Option<u64>,
 }
 
 /// Arguments of `nc fmt`.

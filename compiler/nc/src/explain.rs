@@ -1,9 +1,12 @@
 //! `nc explain`: a page for each error code.
 
-use crate::{Outcome, print};
+use crate::args::ExplainArgs;
+use crate::render::Reporter;
+use crate::{Outcome, decisions, print};
 use nc_ir::Diagnostic;
 use nc_ir::diag::nearest;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Code, title and text of a page.
 pub type Page = (&'static str, &'static str, &'static str);
@@ -30,10 +33,13 @@ pub fn pages() -> Vec<Page> {
 /// Runs the command.
 ///
 /// # Errors
-/// E0845 for a code without a page.
-pub fn explain(code: Option<&str>) -> Outcome {
+/// E0845 for a code without a page; what is wrong with a model.
+pub fn explain(args: &ExplainArgs, reporter: &mut Reporter) -> Outcome {
     let all = pages();
-    let Some(code) = code else {
+    if let Some(what) = args.what.as_deref().filter(|w| Path::new(w).extension().is_some()) {
+        return decisions::explain(what, args, reporter);
+    }
+    let Some(code) = args.what.as_deref() else {
         let list: String = all.iter().fold(String::new(), |mut s, (code, title, _)| {
             let _ = writeln!(s, "{code}  {title}");
             s

@@ -59,6 +59,21 @@ pub fn build(
     Ok(Ready { machine, module: shown, products: compiled.products })
 }
 
+/// Machine code that calls a function around every kernel.
+///
+/// # Errors
+/// As [`build`].
+pub fn watched(
+    compiled: &Compiled,
+    face: Face,
+    watch: nc_cranelift::Watch,
+    max_memory: u64,
+) -> Result<Box<dyn Machine>, Errors> {
+    let options = nc_cranelift::Options { watch: Some(watch), ..nc_cranelift::Options::default() };
+    let code = nc_cranelift::compile(&compiled.program, &compiled.layout, &options).map_err(unsupported)?;
+    Ok(Box::new(Session::new(image_of(compiled, face, Arc::new(code), max_memory)?)?))
+}
+
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     match target {

@@ -1,6 +1,6 @@
 //! `nc profile`: how active the inputs of products are.
 
-use crate::args::{ModelArgs, ProfileArgs, Target};
+use crate::args::{ProfileArgs, Target};
 use crate::cache::CodeCache;
 use crate::machine::{self, face_of};
 use crate::render::Reporter;
@@ -18,7 +18,8 @@ use std::sync::atomic::AtomicU64;
 /// # Errors
 /// What is wrong with the model, its inputs or the file to write; E0828 if the model has no products with weights.
 pub fn profile(args: &ProfileArgs, reporter: &mut Reporter) -> Outcome {
-    let model = ModelArgs { arrays: args.input.clone(), ..args.model.clone() };
+    let mut model = args.model.clone();
+    model.load.arrays.clone_from(&args.input);
     let loaded = driver::load(&model, &[], reporter)?;
     let (module, fingerprint, form) = (loaded.module, loaded.fingerprint, loaded.form);
     let (face, memory) = (face_of(&module)?, args.model.max_memory);

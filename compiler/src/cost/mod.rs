@@ -11,6 +11,8 @@ mod tests;
 
 pub use table::{Cache, Costs};
 
+use nc_ir::Tensor;
+use nc_ir::types::DType;
 use std::collections::BTreeMap;
 
 /// Part of the elements of a spike train that are spikes in a tick, where nothing is known about it.
@@ -206,6 +208,21 @@ pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
     }
     all.sort_by(|a, b| a.ns.total_cmp(&b.ns).then(a.repr.cmp(&b.repr)));
     all
+}
+
+/// What is known about weights that are known.
+pub fn weights(t: &Tensor) -> Weights {
+    if t.dtype() == DType::F32 {
+        let all = t.as_slice::<f32>();
+        let nonzero = all.iter().filter(|x| **x != 0.0).count() as u64;
+        return if all.iter().all(|x| x.is_finite()) { Weights::Known { nonzero } } else { Weights::Any };
+    }
+    let all = || (0..t.len()).map(|k| t.get_f64(k));
+    if all().all(f64::is_finite) {
+        Weights::Known { nonzero: all().filter(|x| *x != 0.0).count() as u64 }
+    } else {
+        Weights::Any
+    }
 }
 
 /// The weights of a product, zeros among them.

@@ -1,119 +1,274 @@
-//! The cheapest term of every class, in n log n.
+//! The cheapest form of every value: first as if nothing were shared, then with what is shared counted once.
 //!
-//! Costs are never negative, so that the classes can be settled from the cheapest up: a class takes the first of its terms
-//! whose operands are settled and whose cost is next (D. E. Knuth, *A generalization of Dijkstra's algorithm*, 1977). A
-//! term is looked at once for each of its operands, and no chosen term leads back to its own class, however large the
-//! costs are.
+//! The first choice settles classes from the cheapest up (D. E. Knuth, *A generalization of Dijkstra's algorithm*, 1977).
+//! From it a local search goes on over the graph that is really computed: it changes one choice, or all choices at once
+//! that a shared value would serve, and keeps what makes the sum of all costs smaller. The search is bounded by numbers of
+//! visits, never by a clock: the same model gives the same program on every machine.
 
-use super::{Term, Types};
+use super::Term;
+use super::analysis::Facts;
 use egg::{EGraph, Id, Language};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Visits of classes in the local search, for each class that there is.
+const VISITS: usize = 60;
+/// Times that all choices are gone through.
+const SWEEPS: usize = 3;
+
 /// A term of a class that is not settled.
-struct Candidate<'e> {
-    term: &'e Term,
-    class: Id,
+struct Candidate {
+    /// Number of the class, and of the term in it.
+    at: (usize, usize),
     /// Operands whose classes are not settled.
     waiting: usize,
 }
 
+/// A class as the search sees it.
+struct Choices {
+    id: Id,
+    /// For each term its own cost and the classes of its operands.
+    terms: Vec<(f64, Vec<usize>)>,
+    /// The term that is taken.
+    taken: Option<usize>,
+    /// How often the graph that is computed reads it.
+    reads: usize,
+}
+
 /// The chosen term of each class that has one without a cycle.
 pub struct Cheapest<'e> {
-    chosen: FxHashMap<Id, (f64, &'e Term)>,
+    egraph: &'e EGraph<Term, Facts>,
+    number: FxHashMap<Id, usize>,
+    classes: Vec<Choices>,
+    /// What is computed costs so much.
+    total: f64,
+    /// Visits of classes that the search may still make; it begins nothing new without.
+    visits: usize,
 }
 
 impl<'e> Cheapest<'e> {
-    /// Chooses for all classes; `cost` is what a term takes besides its operands: not negative, and not NaN. Of terms
-    /// that cost the same the first of the class is taken.
-    pub fn of(egraph: &'e EGraph<Term, Types>, cost: impl Fn(&Term) -> f64) -> Cheapest<'e> {
-        let mut candidates = Vec::with_capacity(egraph.total_number_of_nodes());
-        let mut users: FxHashMap<Id, Vec<usize>> = FxHashMap::default();
+    /// Chooses for all classes; `cost` is what a term of a class takes besides its operands: not negative, and not NaN.
+    /// Of terms that cost the same the first of the class is taken.
+    pub fn of(egraph: &'e EGraph<Term, Facts>, cost: impl Fn(Id, &Term) -> f64) -> Cheapest<'e> {
+        let number: FxHashMap<Id, usize> = egraph.classes().enumerate().map(|(k, c)| (c.id, k)).collect();
+        let of = |id: Id| number[&egraph.find(id)];
+        let classes: Vec<Choices> = (egraph.classes())
+            .map(|c| {
+                let term = |t: &Term| (cost(c.id, t), t.children().iter().map(|a| of(*a)).collect());
+                Choices { id: c.id, terms: c.iter().map(term).collect(), taken: None, reads: 0 }
+            })
+            .collect();
+        let mut all = Cheapest { egraph, number, classes, total: 0.0, visits: 0 };
+        all.settle();
+        all
+    }
+
+    /// Settles classes from the cheapest up.
+    fn settle(&mut self) {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); self.classes.len()];
+        let mut costs: Vec<Option<f64>> = vec![None; self.classes.len()];
         // Bits of floats that are not negative are in the order of the floats.
         let mut next = BinaryHeap::new();
-        for class in egraph.classes() {
-            for term in class.iter() {
+        for (c, class) in self.classes.iter().enumerate() {
+            for (t, (own, args)) in class.terms.iter().enumerate() {
                 let k = candidates.len();
-                term.for_each(|c| users.entry(egraph.find(c)).or_default().push(k));
-                let waiting = term.children().len();
-                if waiting == 0 {
-                    next.push(Reverse((cost(term).to_bits(), k)));
+                args.iter().for_each(|a| users[*a].push(k));
+                if args.is_empty() {
+                    next.push(Reverse((own.to_bits(), k)));
                 }
-                candidates.push(Candidate { term, class: class.id, waiting });
+                candidates.push(Candidate { at: (c, t), waiting: args.len() });
             }
         }
-        let mut chosen: FxHashMap<Id, (f64, &Term)> = FxHashMap::default();
         while let Some(Reverse((bits, k))) = next.pop() {
-            let Candidate { term, class, .. } = candidates[k];
-            if chosen.contains_key(&class) {
+            let (c, t) = candidates[k].at;
+            if costs[c].is_some() {
                 continue;
             }
-            chosen.insert(class, (f64::from_bits(bits), term));
-            for user in users.remove(&class).unwrap_or_default() {
-                let candidate = &mut candidates[user];
-                candidate.waiting -= 1;
-                if candidate.waiting == 0 && !chosen.contains_key(&candidate.class) {
-                    let own = cost(candidate.term);
-                    let all = candidate.term.fold(own, |sum, c| sum + chosen[&egraph.find(c)].0);
+            costs[c] = Some(f64::from_bits(bits));
+            self.classes[c].taken = Some(t);
+            for user in std::mem::take(&mut users[c]) {
+                candidates[user].waiting -= 1;
+                let (d, s) = candidates[user].at;
+                if candidates[user].waiting == 0 && costs[d].is_none() {
+                    let (own, args) = &self.classes[d].terms[s];
+                    let all = args.iter().fold(*own, |sum, a| sum + costs[*a].unwrap_or(f64::INFINITY));
                     next.push(Reverse((all.to_bits(), user)));
                 }
             }
         }
-        Cheapest { chosen }
     }
 
-    /// The term of a class by its canonical number.
+    /// The term of a class.
     pub fn term(&self, class: Id) -> Option<&'e Term> {
-        self.chosen.get(&class).map(|(_, term)| *term)
+        let c = &self.classes[*self.number.get(&self.egraph.find(class))?];
+        self.egraph[c.id].iter().nth(c.taken?)
+    }
+
+    /// Takes a term of a class whatever it costs, if no chosen term leads from it back to the class.
+    #[cfg(test)]
+    pub fn force(&mut self, class: Id, term: usize) -> bool {
+        let c = self.number[&self.egraph.find(class)];
+        let before = self.classes[c].taken.replace(term);
+        self.visits = usize::MAX;
+        let leads_back = self.leads_to(c, &self.classes[c].terms[term].1.clone());
+        if leads_back {
+            self.classes[c].taken = before;
+        }
+        !leads_back
+    }
+
+    /// The cost of what is computed for these values, each shared value once.
+    pub fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Improves the choices for the graph that computes these values.
+    pub fn improve(&mut self, roots: &[Id]) {
+        for r in roots {
+            let c = self.number[&self.egraph.find(*r)];
+            self.read(c);
+        }
+        self.visits = VISITS * self.classes.len() + 10_000;
+        let shared = self.shared();
+        for _ in 0..SWEEPS {
+            let before = self.total;
+            for users in &shared {
+                self.try_shared(users);
+            }
+            for c in 0..self.classes.len() {
+                self.try_terms(c);
+            }
+            if self.visits == 0 || self.total >= before {
+                break;
+            }
+        }
+    }
+
+    /// For each class that terms of at least two other classes read, those (class, term).
+    fn shared(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut users: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.classes.len()];
+        for (c, class) in self.classes.iter().enumerate().filter(|(_, class)| class.terms.len() > 1) {
+            for (t, (_, args)) in class.terms.iter().enumerate() {
+                for a in args.iter().collect::<FxHashSet<_>>() {
+                    users[*a].push((c, t));
+                }
+            }
+        }
+        let many = |u: &[(usize, usize)]| u.iter().any(|(c, _)| *c != u[0].0);
+        let worth = |c: usize| self.classes[c].terms.iter().any(|(own, _)| *own > 0.0);
+        let all = users.into_iter().enumerate();
+        all.filter(|(c, u)| worth(*c) && u.len() > 1 && u.len() <= 256 && many(u)).map(|(_, users)| users).collect()
+    }
+
+    /// Counts a read of a class, and what it makes necessary.
+    fn read(&mut self, class: usize) {
+        let mut stack = vec![class];
+        while let Some(c) = stack.pop() {
+            self.classes[c].reads += 1;
+            self.visits = self.visits.saturating_sub(1);
+            if let (1, Some(t)) = (self.classes[c].reads, self.classes[c].taken) {
+                let (own, args) = &self.classes[c].terms[t];
+                self.total += own;
+                stack.extend(args);
+            }
+        }
+    }
+
+    /// Takes a read back, and what it made necessary.
+    fn unread(&mut self, class: usize) {
+        let mut stack = vec![class];
+        while let Some(c) = stack.pop() {
+            self.classes[c].reads -= 1;
+            self.visits = self.visits.saturating_sub(1);
+            if let (0, Some(t)) = (self.classes[c].reads, self.classes[c].taken) {
+                let (own, args) = &self.classes[c].terms[t];
+                self.total -= own;
+                stack.extend(args);
+            }
+        }
+    }
+
+    /// Takes another term of a class that is read.
+    fn switch(&mut self, c: usize, t: usize) {
+        let new = self.classes[c].terms[t].clone();
+        let old = self.classes[c].taken.map(|t| self.classes[c].terms[t].clone());
+        self.classes[c].taken = Some(t);
+        self.total += new.0;
+        new.1.iter().for_each(|a| self.read(*a));
+        if let Some((own, args)) = old {
+            self.total -= own;
+            args.iter().for_each(|a| self.unread(*a));
+        }
+    }
+
+    /// True if the chosen terms lead from these classes to `goal`, or if it takes too many visits to tell.
+    fn leads_to(&mut self, goal: usize, from: &[usize]) -> bool {
+        let mut seen: FxHashSet<usize> = FxHashSet::default();
+        let mut stack = from.to_vec();
+        while let Some(c) = stack.pop() {
+            if c == goal || self.visits == 0 {
+                return true;
+            }
+            if !seen.insert(c) {
+                continue;
+            }
+            self.visits -= 1;
+            let Some(t) = self.classes[c].taken else { return true };
+            stack.extend(&self.classes[c].terms[t].1);
+        }
+        false
+    }
+
+    /// Tries the other terms of a class.
+    fn try_terms(&mut self, c: usize) {
+        for t in 0..self.classes[c].terms.len() {
+            let class = &self.classes[c];
+            if class.reads == 0 || class.taken == Some(t) || self.visits == 0 {
+                continue;
+            }
+            let Some(before) = class.taken else { continue };
+            let args = class.terms[t].1.clone();
+            if self.leads_to(c, &args) {
+                continue;
+            }
+            let total = self.total;
+            self.switch(c, t);
+            if !is_less(self.total, total) {
+                self.switch(c, before);
+                self.total = total;
+            }
+        }
+    }
+
+    /// Tries to take, in every class that can, the term that reads a shared one.
+    fn try_shared(&mut self, users: &[(usize, usize)]) {
+        let total = self.total;
+        let mut undo: Vec<(usize, usize)> = Vec::new();
+        for (c, t) in users {
+            let class = &self.classes[*c];
+            let once = undo.iter().all(|(u, _)| u != c);
+            let Some(before) = class.taken else { continue };
+            if class.reads == 0 || before == *t || !once {
+                continue;
+            }
+            let args = class.terms[*t].1.clone();
+            if !self.leads_to(*c, &args) {
+                self.switch(*c, *t);
+                undo.push((*c, before));
+            }
+        }
+        if !undo.is_empty() && !is_less(self.total, total) {
+            for (c, t) in undo.into_iter().rev() {
+                self.switch(c, t);
+            }
+            self.total = total;
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nc_ir::graph::{Op, ValueId};
-
-    fn cost(term: &Term) -> f64 {
-        match term {
-            Term::Leaf(_) => 0.0,
-            Term::Apply(Op::Mul, _) => 4.0,
-            Term::Apply(..) => 1.0,
-        }
-    }
-
-    #[test]
-    fn the_cheapest_term_without_a_cycle_is_taken() {
-        let mut e: EGraph<Term, Types> = EGraph::default();
-        let x = e.add(Term::Leaf(ValueId(0)));
-        let mul = e.add(Term::Apply(Op::Mul, vec![x, x]));
-        let add = e.add(Term::Apply(Op::Add, vec![x, x]));
-        e.union(mul, add);
-        // A class whose term leads back to it.
-        let neg = e.add(Term::Apply(Op::Neg, vec![add]));
-        let back = e.add(Term::Apply(Op::Neg, vec![neg]));
-        e.union(back, add);
-        e.rebuild();
-        let best = Cheapest::of(&e, cost);
-        assert!(matches!(best.term(e.find(add)), Some(Term::Apply(Op::Add, _))));
-        assert!(matches!(best.term(e.find(neg)), Some(Term::Apply(Op::Neg, _))));
-        assert!(matches!(best.term(e.find(x)), Some(Term::Leaf(_))));
-    }
-
-    #[test]
-    fn costs_beyond_all_numbers_lead_to_no_cycle() {
-        let mut e: EGraph<Term, Types> = EGraph::default();
-        let mut v = e.add(Term::Leaf(ValueId(0)));
-        // Each value is used twice: as a tree the last one has 2^2000 terms.
-        for _ in 0..2000 {
-            v = e.add(Term::Apply(Op::Add, vec![v, v]));
-        }
-        let abs = e.add(Term::Apply(Op::Abs, vec![v]));
-        let again = e.add(Term::Apply(Op::Abs, vec![abs]));
-        e.union(again, abs);
-        e.rebuild();
-        let best = Cheapest::of(&e, cost);
-        let Some(Term::Apply(Op::Abs, args)) = best.term(e.find(abs)) else { panic!("a term") };
-        assert_eq!(e.find(args[0]), e.find(v));
-    }
+/// Less by more than rounding.
+fn is_less(new: f64, old: f64) -> bool {
+    new < old - old.abs() * 1e-9
 }

@@ -1,148 +1,188 @@
-//! Equality saturation of the element-wise part of the step function.
+//! Equality saturation of the pure part of the step function, and of the body of every region on its own.
 //!
-//! Everything else (contractions, reductions, deliveries, inputs, states, constants) is a leaf, so that the e-graph sees
-//! pure scalar algebra only. The [`rules`] are exact; the cheapest form of each value is taken, by the number of scalar
-//! operations that it needs.
+//! Ops with one result and no regions are terms; inputs, states, constants, deliveries and results of regions are leaves.
+//! [`rules`] add what equals a term, [`extract`] takes the cheapest form of every value that is needed, with
+//! [`price`] in nanoseconds; what became constant is computed then ([`settle`]). Large graphs are cut into stretches
+//! ([`piece`]), and stretches that look the same are saturated once. All bounds are numbers of terms and visits, so that a
+//! model gives the same graph on every machine.
 
+mod analysis;
 mod extract;
 mod language;
+mod piece;
+mod plan;
+mod price;
 pub mod rules;
+mod settle;
 
 pub use language::Term;
 
+use crate::cost::{SPARSE, Weights};
 use crate::pipeline::{Level, Options};
-use crate::rebuild::Rebuild;
-use crate::{Errors, rebuild};
-use egg::{Analysis, DidMerge, EGraph, Id, Runner, SimpleScheduler};
+use crate::rebuild::{self, Rebuild, constants_of};
+use crate::{Errors, cost};
+use analysis::{Facts, Known};
+use egg::{EGraph, Id, Rewrite, Runner, SimpleScheduler};
 use extract::Cheapest;
-use nc_ir::Diagnostic;
-use nc_ir::graph::{Class, Module, Op, ValueId};
-use nc_ir::types::{DType, TensorType};
+use nc_ir::graph::{Module, Op, ValueId};
+use nc_ir::kernel::Scalar;
+use nc_ir::{Diagnostic, Tensor};
+use piece::{Leaf, Piece, Shape, is_term};
+use plan::{Plan, Writer};
+use price::Prices;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Rounds of rewriting: as deep as the deepest chain of rules that helps each other.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
-/// The type of every class; `None` for terms that the op table does not admit.
-#[derive(Clone, Debug, Default)]
-pub struct Types {
-    leaves: Vec<TensorType>,
+/// What saturation did to one graph: the step function or a body.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Region {
+    /// Which graph: empty for the step function, else the ops around it from the outside in.
+    pub place: String,
+    /// Stretches that the graph was cut into.
+    pub pieces: usize,
+    /// Stretches that looked like no other before.
+    pub different: usize,
+    /// Terms of the e-graph at the end.
+    pub terms: usize,
+    /// Classes of the e-graph at the end.
+    pub classes: usize,
+    /// Predicted nanoseconds of one run before.
+    pub before: f64,
+    /// Predicted nanoseconds of one run after.
+    pub after: f64,
+    /// How often each rule joined two classes.
+    pub rules: BTreeMap<String, usize>,
 }
 
-impl Analysis<Term> for Types {
-    type Data = Option<TensorType>;
-
-    fn make(egraph: &mut EGraph<Term, Self>, term: &Term, _id: Id) -> Self::Data {
-        match term {
-            Term::Leaf(v) => egraph.analysis.leaves.get(v.index()).cloned(),
-            Term::Apply(op, args) => {
-                let types: Option<Vec<TensorType>> = args.iter().map(|a| egraph[*a].data.clone()).collect();
-                let types = types?;
-                let dtypes: Vec<DType> = types.iter().map(|t| t.dtype).collect();
-                let shape = types.iter().find(|t| t.rank() > 0).or(types.first())?.shape.clone();
-                Some(TensorType { dtype: result_dtype(op, &dtypes), shape })
-            }
-        }
-    }
-
-    fn merge(&mut self, a: &mut Self::Data, b: Self::Data) -> DidMerge {
-        if a.is_none() && b.is_some() {
-            *a = b;
-            DidMerge(true, false)
-        } else {
-            DidMerge(false, false)
-        }
-    }
-}
-
-/// Element type of an element-wise op's result.
-pub(crate) fn result_dtype(op: &Op, args: &[DType]) -> DType {
-    match op {
-        Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => DType::Bool,
-        Op::Cast { to } | Op::Bitcast { to } => *to,
-        Op::Random { .. } => DType::F32,
-        Op::Select => args.get(1).copied().unwrap_or(DType::F32),
-        _ => args.first().copied().unwrap_or(DType::F32),
-    }
-}
-
-/// Scalar operations per element that a term takes besides its operands, roughly.
-fn operations(term: &Term) -> f64 {
-    match term {
-        Term::Leaf(_) => 0.0,
-        Term::Apply(op, _) => match op {
-            Op::Exp | Op::Expm1 | Op::Log | Op::Log1p | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Random { .. } => 30.0,
-            Op::Asin | Op::Acos | Op::Atan => 30.0,
-            Op::Sin | Op::Cos | Op::Tan | Op::Pow => 100.0,
-            Op::Div | Op::Sqrt | Op::Rem => 4.0,
-            Op::Min | Op::Max => 3.0,
-            // `gt` and `lt` cost the same; a bit of difference makes one of them the common form.
-            Op::Gt | Op::Ge => 1.01,
-            _ => 1.0,
-        },
-    }
-}
-
-/// Saturates and takes the cheapest form of every value that is needed, in the step function and in the bodies of its
+/// Saturates, and takes the cheapest form of every value that is needed, in the step function and in the bodies of its
 /// `cond`, `scan` and `repeat`.
 ///
 /// # Errors
 /// `E0799`: the rewritten graph is ill-typed, a bug.
-pub fn run(module: &mut Module, options: &Options) -> Result<(), Errors> {
-    rebuild::each_body(module, &mut |body| run(body, options))?;
-    let eligible = |op: &Op| op.info().class == Class::Elementwise;
-    if !module.graph.nodes.iter().any(|n| eligible(&n.op)) {
+pub fn run(module: &mut Module, options: &Options) -> Result<Vec<Region>, Errors> {
+    let rules = rules::rewrites(options.math, &options.without).map_err(bug)?;
+    let mut done = Vec::new();
+    saturate(module, options, &rules, "", &[], &mut done)?;
+    Ok(done)
+}
+
+/// Works on one graph, after the bodies in it. `scanned` are the parameters that are rows of a loop.
+fn saturate(
+    module: &mut Module,
+    options: &Options,
+    rules: &[Rewrite<Term, Facts>],
+    place: &str,
+    scanned: &[ValueId],
+    done: &mut Vec<Region>,
+) -> Result<(), Errors> {
+    rebuild::each_body_of(module, &mut |body, node| {
+        let rows = match node.op {
+            Op::Scan { carried_count, scanned_count, .. } => carried_count..carried_count + scanned_count,
+            _ => 0..0,
+        };
+        let rows: Vec<ValueId> = body.graph.params.get(rows).unwrap_or_default().to_vec();
+        let place = format!("{place}/{}", node.op.info().name);
+        saturate(body, options, rules, &place, &rows, done)
+    })?;
+    let level = options.level;
+    if !module.graph.nodes.iter().any(|n| is_term(n, level)) {
         return Ok(());
     }
-    let rules = rules::rewrites().map_err(bug)?;
-    let types = Types { leaves: module.graph.values.iter().map(|v| v.ty.clone()).collect() };
-    let mut egraph = EGraph::new(types);
-    let mut class: Vec<Option<Id>> = vec![None; module.graph.values.len()];
-    let leaf = |egraph: &mut EGraph<Term, Types>, class: &mut Vec<Option<Id>>, v: ValueId| -> Id {
-        *class[v.index()].get_or_insert_with(|| egraph.add(Term::Leaf(v)))
-    };
-    for node in &module.graph.nodes {
-        if eligible(&node.op) {
-            let args = node.args.iter().map(|a| leaf(&mut egraph, &mut class, *a)).collect();
-            class[node.results[0].index()] = Some(egraph.add(Term::Apply(node.op.clone(), args)));
-        }
+    let mut region = Region { place: place.trim_start_matches('/').to_owned(), ..Region::default() };
+    rewrite(module, options, rules, scanned, &mut region).map_err(bug)?;
+    done.push(region);
+    if level > Level::O1 {
+        settle::run(module);
     }
-    let runner = Runner::default()
-        .with_egraph(egraph)
-        .with_scheduler(SimpleScheduler)
-        .with_iter_limit(if options.level < Level::O2 { ROUNDS / 2 } else { ROUNDS })
-        .with_node_limit(20 * module.graph.nodes.len() + 1000)
-        // Rounds and nodes bound the work; a clock would make the result depend on the machine.
-        .with_time_limit(Duration::from_secs(3600))
-        .run(&rules);
-    let egraph = runner.egraph;
-    let cheapest = Cheapest::of(&egraph, operations);
-    let mut names: FxHashMap<Id, String> = FxHashMap::default();
-    for (v, c) in class.iter().enumerate() {
-        let name = &module.graph.values[v].name;
-        if let (Some(c), false) = (c, name.is_empty()) {
-            names.entry(egraph.find(*c)).or_insert_with(|| name.clone());
-        }
-    }
+    Ok(())
+}
+
+fn rewrite(
+    module: &mut Module,
+    options: &Options,
+    rules: &[Rewrite<Term, Facts>],
+    scanned: &[ValueId],
+    region: &mut Region,
+) -> Result<(), String> {
+    let level = options.level;
+    let pieces = piece::cut(module, level);
+    let outside = piece::read_outside(module, &pieces, level);
+    let mut leaves = leaves(module, options, scanned);
+    let mut plans: FxHashMap<Shape, Plan> = FxHashMap::default();
     let mut rb = Rebuild::new(std::mem::take(module));
-    let mut writer = Writer { egraph: &egraph, cheapest, names, done: FxHashMap::default() };
-    let result = (|| {
-        for node in std::mem::take(&mut rb.old.nodes) {
-            if eligible(&node.op) {
-                continue;
-            }
-            for a in &node.args {
-                writer.value(&mut rb, &class, *a)?;
-            }
-            rb.copy(&node);
+    for nodes in pieces {
+        let piece = Piece::of(&rb.old, nodes.clone(), level, |v| outside[v.index()], |v| leaves[v.index()].clone());
+        region.pieces += 1;
+        if !plans.contains_key(&piece.shape) {
+            let plan = plan_for(&piece.shape, options, rules)?;
+            region.add(&plan.region);
+            plans.insert(piece.shape.clone(), plan);
         }
-        let roots: Vec<ValueId> = rebuild::roots(&rb.module).collect();
-        roots.into_iter().try_for_each(|r| writer.value(&mut rb, &class, r))
-    })();
-    result.map_err(bug)?;
+        let plan = &plans[&piece.shape];
+        region.before += plan.region.before;
+        region.after += plan.region.after;
+        for (k, known) in &plan.known {
+            leaves[piece.values[*k].index()].known = known.clone();
+        }
+        let mut writer = Writer::new(plan, &piece, &rb);
+        for k in nodes {
+            let node = rb.old.nodes[k].clone();
+            if !is_term(&node, level) {
+                for a in &node.args {
+                    writer.value(&mut rb, *a)?;
+                }
+                rb.copy(&node);
+            }
+        }
+        for k in &piece.shape.needed {
+            writer.value(&mut rb, piece.values[*k])?;
+        }
+    }
     *module = rb.finish();
     Ok(())
+}
+
+/// Saturates a stretch and chooses.
+fn plan_for(shape: &Shape, options: &Options, rules: &[Rewrite<Term, Facts>]) -> Result<Plan, String> {
+    let mut classes = Classes::of(shape);
+    let given: Vec<(Id, Term)> = classes.given(shape);
+    let rounds = if options.level > Level::O1 { ROUNDS } else { ROUNDS / 3 };
+    let rules = classes.explore(rules, rounds);
+    let weights = |class: Id| classes.weights(shape, class, 8);
+    let prices = Prices { costs: &options.wishes.costs, weights: &weights };
+    let before = given.iter().map(|(class, term)| prices.of(&classes.egraph, *class, term)).sum();
+    let mut cheapest = Cheapest::of(&classes.egraph, |class, term| prices.of(&classes.egraph, class, term));
+    if options.level > Level::O1 {
+        let mut roots: Vec<Id> = shape.needed.iter().map(|k| classes.egraph.find(classes.of[*k])).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        cheapest.improve(&roots);
+    }
+    let region = Region {
+        terms: classes.egraph.total_number_of_nodes(),
+        classes: classes.egraph.number_of_classes(),
+        before,
+        after: cheapest.total(),
+        rules,
+        ..Region::default()
+    };
+    Plan::of(&classes, &cheapest, &shape.needed, region)
+}
+
+impl Region {
+    /// Counts a stretch that looks like no other.
+    fn add(&mut self, other: &Region) {
+        self.different += 1;
+        self.terms += other.terms;
+        self.classes += other.classes;
+        for (rule, times) in &other.rules {
+            *self.rules.entry(rule.clone()).or_default() += times;
+        }
+    }
 }
 
 fn bug(text: String) -> Errors {
@@ -152,54 +192,133 @@ fn bug(text: String) -> Errors {
     ]
 }
 
-/// Writes the chosen terms to the new graph, each once.
-struct Writer<'e> {
-    egraph: &'e EGraph<Term, Types>,
-    cheapest: Cheapest<'e>,
-    names: FxHashMap<Id, String>,
-    done: FxHashMap<Id, ValueId>,
+/// The e-graph, and the class of each value of a shape.
+struct Classes {
+    egraph: EGraph<Term, Facts>,
+    of: Vec<Id>,
 }
 
-impl Writer<'_> {
-    /// Makes sure that an old value has its new one.
-    fn value(&mut self, rb: &mut Rebuild, class: &[Option<Id>], old: ValueId) -> Result<(), String> {
-        let Some(c) = class[old.index()] else {
-            return Ok(());
-        };
-        let new = self.class(rb, c)?;
-        rb.replace(old, new);
-        Ok(())
+impl Classes {
+    /// The terms of a stretch as they stand.
+    fn of(shape: &Shape) -> Classes {
+        let facts = Facts { leaves: shape.leaves.iter().map(|l| l.known.clone()).collect() };
+        let mut egraph = EGraph::new(facts);
+        let mut of: Vec<Id> = (0..shape.leaves.len()).map(|k| egraph.add(Term::Leaf(ValueId(k as u32)))).collect();
+        for (op, args) in &shape.terms {
+            let args = args.iter().map(|a| of[*a]).collect();
+            of.push(egraph.add(Term::Apply(op.clone(), args)));
+        }
+        Classes { egraph, of }
     }
 
-    /// The new value of a class. Works off a stack of its own: chains of terms can be long.
-    fn class(&mut self, rb: &mut Rebuild, root: Id) -> Result<ValueId, String> {
-        let mut stack = vec![self.egraph.find(root)];
-        while let Some(c) = stack.last().copied() {
-            if self.done.contains_key(&c) {
-                stack.pop();
-                continue;
+    /// The terms as they were given, each once, without those that nothing needs.
+    fn given(&self, shape: &Shape) -> Vec<(Id, Term)> {
+        let mut live = vec![false; self.of.len()];
+        shape.needed.iter().for_each(|k| live[*k] = true);
+        let mut out: FxHashMap<Id, Term> = FxHashMap::default();
+        for (k, (op, args)) in shape.terms.iter().enumerate().rev() {
+            let k = k + shape.leaves.len();
+            if live[k] {
+                args.iter().for_each(|a| live[*a] = true);
+                out.insert(self.of[k], Term::Apply(op.clone(), args.iter().map(|a| self.of[*a]).collect()));
             }
-            let term = self.cheapest.term(c).ok_or("a class has no term without a cycle")?;
-            let value = match term {
-                Term::Leaf(v) => rb.value(*v),
-                Term::Apply(op, args) => {
-                    let args: Vec<Id> = args.iter().map(|a| self.egraph.find(*a)).collect();
-                    let missing: Vec<Id> = args.iter().copied().filter(|a| !self.done.contains_key(a)).collect();
-                    if !missing.is_empty() {
-                        stack.extend(missing);
-                        continue;
-                    }
-                    let args: Vec<ValueId> = args.iter().map(|a| self.done[a]).collect();
-                    let v = rb.op(op.clone(), &args).map_err(|e| e.to_string())?;
-                    if let Some(name) = self.names.get(&c) {
-                        rb.builder().name(v, name);
-                    }
-                    v
-                }
-            };
-            self.done.insert(c, value);
-            stack.pop();
         }
-        self.done.get(&self.egraph.find(root)).copied().ok_or_else(|| "a class was not written".to_string())
+        let mut out: Vec<(Id, Term)> = out.into_iter().collect();
+        out.sort_by_key(|(c, _)| *c);
+        out
     }
+
+    /// Adds what the rules say is equal; how often each joined two classes.
+    fn explore(&mut self, rules: &[Rewrite<Term, Facts>], rounds: usize) -> BTreeMap<String, usize> {
+        let limit = 20 * self.egraph.total_number_of_nodes() + 1000;
+        let runner = Runner::default()
+            .with_egraph(std::mem::take(&mut self.egraph))
+            .with_scheduler(SimpleScheduler)
+            .with_iter_limit(rounds)
+            .with_node_limit(limit)
+            // Rounds and terms bound the work; a clock would make the result depend on the machine.
+            .with_time_limit(Duration::from_secs(3600))
+            .run(rules);
+        self.egraph = runner.egraph;
+        let mut applied = BTreeMap::new();
+        for (rule, times) in runner.iterations.iter().flat_map(|i| &i.applied) {
+            *applied.entry(rule.to_string()).or_default() += times;
+        }
+        applied
+    }
+
+    /// What is known about the weights in a class.
+    fn weights(&self, shape: &Shape, class: Id, depth: usize) -> Option<Weights> {
+        let class = &self.egraph[class];
+        let count = class.data.as_ref()?.count();
+        let leaf = class.iter().find_map(|t| match t {
+            Term::Leaf(v) => Some(v.index()),
+            Term::Number(..) | Term::Apply(..) => None,
+        });
+        if let Some(k) = leaf {
+            return shape.leaves[k].weights;
+        }
+        class.iter().filter(|_| depth > 0).find_map(|t| {
+            let Term::Apply(op, args) = t else { return None };
+            let nonzero = |k: &Id| match self.weights(shape, *k, depth - 1)? {
+                Weights::Known { nonzero } => Some((nonzero, self.egraph[*k].data.as_ref()?.count())),
+                Weights::Any => None,
+            };
+            match op {
+                Op::Concat { .. } => {
+                    let all: Option<Vec<(u64, u64)>> = args.iter().map(nonzero).collect();
+                    Some(Weights::Known { nonzero: all?.iter().map(|(n, _)| n).sum() })
+                }
+                Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } => {
+                    let (n, of) = nonzero(&args[0])?;
+                    Some(Weights::Known { nonzero: (n as f64 * count as f64 / of.max(1) as f64).round() as u64 })
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
+/// What is known about the values that no term makes.
+fn leaves(module: &Module, options: &Options, scanned: &[ValueId]) -> Vec<Leaf> {
+    let leaf = |v: &nc_ir::graph::Value| Leaf { known: Known::of(v.ty.clone()), weights: None };
+    let mut leaves: Vec<Leaf> = module.graph.values.iter().map(leaf).collect();
+    let mut weights: Vec<bool> = vec![false; leaves.len()];
+    for node in &module.graph.nodes {
+        if matches!(node.op, Op::Linear | Op::Conv { .. } | Op::Matmul | Op::Transpose { .. } | Op::Concat { .. }) {
+            node.args.iter().for_each(|a| weights[a.index()] = true);
+        }
+    }
+    for (v, t) in constants_of(&module.graph, &module.consts).into_iter().enumerate() {
+        if let Some(t) = t {
+            let known = &mut leaves[v].known;
+            (known.constant, known.activity, known.uniform) = (true, 1.0, uniform(t));
+            leaves[v].weights = weights[v].then(|| cost::weights(t));
+        }
+    }
+    for name in &module.sparse {
+        let inputs = module.inputs.iter().filter(|p| p.name == *name).map(|p| p.value);
+        let states = module.states.iter().filter(|s| s.name == *name).map(|s| s.read);
+        for v in inputs.chain(states) {
+            let activity = &mut leaves[v.index()].known.activity;
+            *activity = activity.min(SPARSE);
+        }
+    }
+    // Measured activities stand under the names of products, and are those of their inputs.
+    for node in &module.graph.nodes {
+        let (Some(x), Some(y)) = (node.args.first(), node.results.first()) else { continue };
+        if let Some(rate) = options.wishes.activity.get(&module.graph.values[y.index()].name) {
+            leaves[x.index()].known.activity = rate.clamp(0.0, 1.0);
+        }
+    }
+    scanned.iter().for_each(|v| leaves[v.index()].known.scanned = true);
+    leaves
+}
+
+/// The number that all elements of a tensor are.
+fn uniform(t: &Tensor) -> Option<Scalar> {
+    let size = t.dtype().size();
+    let first = t.bytes().get(..size)?;
+    let same = t.bytes().chunks_exact(size).all(|x| x == first);
+    if same { nc_ir::graph::expand::load(t, 0) } else { None }
 }

@@ -8,7 +8,7 @@ pub mod attr;
 mod bind;
 pub mod connect;
 pub mod expand;
-mod infer;
+pub mod infer;
 mod op;
 pub mod testing;
 pub mod text;

@@ -5,7 +5,7 @@ pub mod outputs;
 mod progress;
 mod timed;
 
-use crate::args::{Duration, ModelArgs, RunArgs, Target};
+use crate::args::{Duration, RunArgs, Target};
 use crate::cache::CodeCache;
 use crate::driver::{self, Form, Times};
 use crate::machine::{self, face_of};
@@ -37,7 +37,8 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         drop(AtomicFile::create(path)?);
     }
     let plotted = args.plot.as_deref().map(plot::kind_of).transpose()?;
-    let model = ModelArgs { arrays: args.input.clone(), ..args.model.clone() };
+    let mut model = args.model.clone();
+    model.load.arrays.clone_from(&args.input);
     let loaded = driver::load(&model, &args.probes, reporter)?;
     let form = loaded.form;
     let (mut module, fingerprint, mut times) = (loaded.module, loaded.fingerprint, loaded.times);
@@ -61,7 +62,11 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     let alone = samples.is_none_or(|n| n == 1);
     let parts = if alone && args.target != Target::Interp { args.threads } else { 1 };
     let mut cache = CodeCache::default();
-    let mut options = nc_compiler::Options { parts, ..args.passes.options(args.target, args.model.max_memory) };
+    let mut options = nc_compiler::Options {
+        parts,
+        keep_states: args.checkpoint.is_some() || args.resume.is_some(),
+        ..args.passes.options(args.target, args.model.max_memory)
+    };
     if args.target != Target::Interp {
         options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
     }

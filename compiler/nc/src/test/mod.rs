@@ -5,7 +5,7 @@ mod exec;
 mod junit;
 mod spec;
 
-use crate::args::{ModelArgs, Target, TestArgs};
+use crate::args::{LoadArgs, ModelArgs, Target, TestArgs};
 use crate::cache::CodeCache;
 use crate::driver::{self, Lowered, read_text};
 use crate::machine::face_of;
@@ -139,8 +139,7 @@ impl Runner<'_> {
         let start = Instant::now();
         let file = spec.file.display().to_string();
         let title = if spec.name.is_empty() { "test" } else { &spec.name };
-        let args = ModelArgs {
-            model: spec.model.clone(),
+        let load = LoadArgs {
             dims: spec.dims.clone(),
             settings: Vec::new(),
             seed: None,
@@ -152,6 +151,7 @@ impl Runner<'_> {
             discretise: spec.discretise.clone(),
             repair: spec.repair,
         };
+        let args = ModelArgs { model: spec.model.clone(), load };
         let mut sources = Sources::default();
         let (module, mut diagnostics) = match driver::lower(&args, &spec.probes, &mut sources) {
             Ok(Lowered { module, diagnostics, .. }) => (module, diagnostics),

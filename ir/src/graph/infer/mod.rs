@@ -42,6 +42,20 @@ pub(super) fn infer(
     Ok(types)
 }
 
+/// The type of the only result of an op without regions whose operands have these types.
+///
+/// # Errors
+/// What does not fit; an op that refers to a pool of the module, or has several results.
+pub fn result_type(op: &Op, operands: &[&TensorType]) -> Result<TensorType, String> {
+    let mut graph = Graph::default();
+    let args: Vec<ValueId> = operands.iter().map(|t| graph.add_value((*t).clone(), "")).collect();
+    let pools = Pools { consts: &[], lines: &[], conns: &[] };
+    match <[TensorType; 1]>::try_from(infer(op, &args, &[], &graph, pools)?) {
+        Ok([only]) => Ok(only),
+        Err(several) => Err(format!("has {} results", several.len())),
+    }
+}
+
 /// What a rule may look at.
 struct Cx<'a> {
     op: &'a Op,

@@ -26,8 +26,9 @@ fn int(c: &mut Choices) -> i64 {
     }
 }
 
-/// A tensor of a type with known extents.
-pub(super) fn tensor(c: &mut Choices, ty: &TensorType) -> Tensor {
+/// A tensor of a type with known extents: numbers of moderate size, among them infinities, NaN, subnormals, zeros of both
+/// signs and the ends of the integers.
+pub fn tensor(c: &mut Choices, ty: &TensorType) -> Tensor {
     let shape: Vec<usize> = ty.extents().unwrap_or_default().into_iter().map(|n| n as usize).collect();
     let n = shape.iter().product();
     macro_rules! fill {

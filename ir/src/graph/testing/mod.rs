@@ -14,6 +14,7 @@ mod generate;
 mod tests;
 
 pub use crate::kernel::testing::Choices;
+pub use data::tensor;
 
 use super::Module;
 use crate::tensor::Tensor;
