@@ -5,6 +5,7 @@ mod convert;
 mod differential;
 mod elementwise;
 mod filetests;
+mod levels;
 mod nir;
 mod onnx;
 mod products;

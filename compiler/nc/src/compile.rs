@@ -91,7 +91,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
 /// # Errors
 /// E0861.
 fn asked(args: &CompileArgs) -> Result<Vec<Emit>, Diagnostic> {
-    let common = [Emit::Graph, Emit::Solved, Emit::Kernels, Emit::Asm];
+    let common = [Emit::Graph, Emit::Solved, Emit::Saturated, Emit::Kernels, Emit::Asm];
     let (target, own, usual) = match args.target {
         CompileTarget::Cpu => ("cpu", &[Emit::Clif, Emit::Obj][..], Emit::Obj),
         CompileTarget::Llvm => ("llvm", &[Emit::Mlir, Emit::Llvm][..], Emit::Llvm),

@@ -200,14 +200,15 @@ fn every_stage_can_be_written_out() {
         "-o",
         "out",
         "--emit",
-        "graph,solved,kernels,clif,asm",
+        "graph,solved,saturated,kernels,clif,asm",
         "--emit",
         "obj",
         "--time-passes",
     ])
     .ok();
     let names = common::names(&p.path("out"));
-    assert_eq!(names, ["m.asm", "m.clif", "m.graph", "m.h", "m.kernels", "m.o", "m.solved.graph"]);
+    let all = ["m.asm", "m.clif", "m.graph", "m.h", "m.kernels", "m.o", "m.saturated.graph", "m.solved.graph"];
+    assert_eq!(names, all);
     let header = std::fs::read_to_string(p.path("out/m.h")).unwrap();
     for part in ["#define M_ARENA_BYTES", "#define M_I 0", "#define M_STATE_P_V", "void m_run("] {
         assert!(header.contains(part), "{part:?} is not in\n{header}");

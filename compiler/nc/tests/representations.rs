@@ -24,6 +24,36 @@ fn layer() -> Place {
     p
 }
 
+/// Two gates of one input, one of which reads a value that is bounded twice.
+const GATES: &str = "\
+net Gates {
+  param A: real[8, 16] = 0.5
+  param B: real[8, 16] = 0.25
+  input x: real[16]
+  output y = max(max(linear(x, A), 0), 0) + linear(x, B)
+}
+";
+
+#[test]
+fn what_was_decided_for_a_model_is_explained() {
+    let p = Place::with(GATES);
+    let said = p.nc(&["explain", "m.nd"]).ok().out;
+    assert!(said.starts_with("Gates: -O2, costs of "), "{said}");
+    for part in [
+        "step function: ",
+        "  linear-shared (4): products of one input",
+        "  max-max (1): it is not below",
+        "product 16 -> 16, dense",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(!p.nc(&["explain", "m.nd", "-O0"]).ok().out.contains("linear-shared"));
+    p.npz("in.npz", &[("x", Tensor::from_vec(vec![3, 16], vec![1.0f32; 48]).unwrap())]);
+    let said = p.nc(&["explain", "m.nd", "--input", "in.npz"]).ok().out;
+    assert!(said.contains("kernels over 3 ticks, the fastest of"), "{said}");
+    assert!(said.contains(" us x 3 "), "{said}");
+}
+
 #[test]
 fn a_profile_is_kept_beside_the_model_and_decides() {
     let p = layer();
