@@ -24,29 +24,19 @@ fn layer() -> Place {
     p
 }
 
-/// Two gates of one input, one of which reads a value that is bounded twice.
-const GATES: &str = "\
-net Gates {
-  param A: real[8, 16] = 0.5
-  param B: real[8, 16] = 0.25
-  input x: real[16]
-  output y = max(max(linear(x, A), 0), 0) + linear(x, B)
+/// The first block of a kind in the page on the optimiser.
+fn block(kind: &str, after: &str) -> String {
+    let page = include_str!("../../../docs/optimiser.md");
+    let rest = page.split_once(after).map_or("", |(_, rest)| rest);
+    let block = rest.split_once(&format!("```{kind}\n")).and_then(|(_, b)| b.split_once("```"));
+    block.map(|(text, _)| text.to_owned()).unwrap_or_default()
 }
-";
 
 #[test]
 fn what_was_decided_for_a_model_is_explained() {
-    let p = Place::with(GATES);
+    let p = Place::with(&block("nd", "## Reading"));
     let said = p.nc(&["explain", "m.nd"]).ok().out;
-    assert!(said.starts_with("Gates: -O2, costs of "), "{said}");
-    for part in [
-        "step function: ",
-        "  linear-shared (4): products of one input",
-        "  max-max (1): it is not below",
-        "product 16 -> 16, dense",
-    ] {
-        assert!(said.contains(part), "{part:?} is not in\n{said}");
-    }
+    assert_eq!(said, block("text", "prints what was found"));
     assert!(!p.nc(&["explain", "m.nd", "-O0"]).ok().out.contains("linear-shared"));
     p.npz("in.npz", &[("x", Tensor::from_vec(vec![3, 16], vec![1.0f32; 48]).unwrap())]);
     let said = p.nc(&["explain", "m.nd", "--input", "in.npz"]).ok().out;
