@@ -13,10 +13,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nc-cranelift", &["nc-ir"]),
     ("nc-mlir", &["nc-ir", "nc-armv7em"]),
     ("nc-armv7em", &[]),
-    ("nc-spinnaker2", &["nc-ir"]),
+    ("nc-spinnaker2", &["nc-ir", "nc-armv7em"]),
     ("nc-runtime", &["nc-ir"]),
-    ("nc", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-mlir", "nc-runtime"]),
-    ("nc-tests", &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime"]),
+    (
+        "nc",
+        &[
+            "nc-ir",
+            "nc-nd",
+            "nc-nir",
+            "nc-onnx",
+            "nc-compiler",
+            "nc-cranelift",
+            "nc-mlir",
+            "nc-runtime",
+            "nc-spinnaker2",
+        ],
+    ),
+    (
+        "nc-tests",
+        &["nc-ir", "nc-nd", "nc-nir", "nc-onnx", "nc-compiler", "nc-cranelift", "nc-runtime", "nc-spinnaker2"],
+    ),
 ];
 
 #[test]

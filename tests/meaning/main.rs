@@ -1,5 +1,6 @@
 //! Tests of what models mean: backends against the interpreter, file tests on every target, models against recordings.
 
+mod chip;
 mod commands;
 mod convert;
 mod differential;

@@ -116,7 +116,7 @@ impl Cpu {
                 if !address.is_multiple_of(n as u32) {
                     return Err(Trap::Memory(address, ALIGN));
                 }
-                match bus.write(address, n as u8, x) {
+                match bus.write_at(self.cycles, address, n as u8, x) {
                     Write::Done => Ok(()),
                     Write::Stop => Err(Trap::Bus),
                     Write::Refused => Err(Trap::Memory(address, NOTHING)),

@@ -12,6 +12,7 @@
 //! Source of the behaviour: Arm's ARMv7-M Architecture Reference Manual; a test beside the workspace holds every
 //! implemented encoding against an independent emulator.
 
+pub mod assemble;
 mod cpu;
 mod decode;
 mod exec;

@@ -17,6 +17,11 @@ pub trait Bus {
     fn read(&mut self, address: u32, size: u8) -> Option<u32>;
     /// Writes a register.
     fn write(&mut self, address: u32, size: u8, value: u32) -> Write;
+    /// Writes a register, and says how many cycles the core has run.
+    fn write_at(&mut self, cycles: u64, address: u32, size: u8, value: u32) -> Write {
+        let _ = cycles;
+        self.write(address, size, value)
+    }
 }
 
 /// A bus with nothing on it.

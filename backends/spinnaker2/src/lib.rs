@@ -1,5 +1,23 @@
-//! The way to many-core neuromorphic chips of the SpiNNaker2 kind, as far as it is built: the split of a model into
-//! pieces that run on cores and exchange values by packets ([`split`]), and machines as data ([`machine`]).
+//! Models on many-core neuromorphic chips of the SpiNNaker2 kind.
+//!
+//! A model is split into pieces by targets ([`split`]), pieces and what passes between them become tasks and streams
+//! ([`plan`]), which get cores ([`place`]), keys ([`keys`]) and routes ([`route`]). Each core has an image ([`memory`],
+//! [`scheduler`], [`elf`]); all that is known of a mapping stands in a [`bundle`]. Machines are data ([`machine`]).
+//! [`check`] holds a bundle against the model, [`emulate`] runs it.
 
+pub mod bundle;
+pub mod check;
+pub mod codes;
+pub mod compile;
+pub mod elf;
+pub mod emulate;
+pub mod keys;
 pub mod machine;
+pub mod memory;
+pub mod place;
+pub mod plan;
+pub mod registers;
+pub mod report;
+pub mod route;
+pub mod scheduler;
 pub mod split;

@@ -3,10 +3,10 @@
 //! A machine is a TOML file; those that come with `nc` stand in `machines/`, and a user can write one. Every figure
 //! carries its source, which goes wherever the figure is shown.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A figure and where it comes from.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure<T> {
     /// The value, in the unit that the field names.
@@ -16,7 +16,7 @@ pub struct Figure<T> {
 }
 
 /// A machine.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// Its name.
@@ -40,7 +40,7 @@ pub struct Machine {
 }
 
 /// The cores of a chip.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Core {
     /// Cores on a chip.
@@ -55,12 +55,10 @@ pub struct Core {
     pub data_bytes: Figure<u64>,
     /// Of which stack and heap.
     pub stack_bytes: Figure<u64>,
-    /// Packets that wait for a core before one is lost.
-    pub fifo_packets: Figure<u32>,
 }
 
 /// A performance level.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Level {
     /// Its name.
@@ -76,7 +74,7 @@ pub struct Level {
 }
 
 /// The network on a chip: a mesh with XY routing.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Noc {
     /// Nodes in a row.
@@ -92,7 +90,7 @@ pub struct Noc {
 }
 
 /// The router of a chip.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
     /// Entries of its table.
@@ -108,17 +106,19 @@ pub struct Router {
 }
 
 /// Links between chips.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Links {
     /// How many a chip has.
     pub per_chip: Figure<u32>,
     /// Bandwidth of one.
     pub bits_per_second: Figure<f64>,
+    /// Time from chip to chip, besides that of the bits.
+    pub latency_seconds: Figure<f64>,
 }
 
 /// The link to the host.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// Bandwidth.
@@ -126,7 +126,7 @@ pub struct Host {
 }
 
 /// Power that does not depend on the load.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Power {
     /// A chip whose cores are off.
@@ -187,7 +187,7 @@ impl Machine {
         self.chip_count() * u64::from(self.core.usable.value)
     }
 
-    fn check(&self) -> Result<(), MachineError> {
+    pub(crate) fn check(&self) -> Result<(), MachineError> {
         let c = &self.core;
         let places = u64::from(self.noc.columns.value)
             * u64::from(self.noc.rows.value)
@@ -204,7 +204,6 @@ impl Machine {
                 "`core.code_bytes` and `core.data_bytes` are more than `core.sram_bytes`",
             ),
             (c.stack_bytes.value < c.data_bytes.value, "`core.stack_bytes` leaves no data"),
-            (c.fifo_packets.value >= 1, "`core.fifo_packets` is at least 1"),
             (!self.level.is_empty(), "there is no performance `level`"),
             (self.level.iter().all(|l| positive(l.clock_hz.value)), "a `level` has a `clock_hz` above 0"),
             (

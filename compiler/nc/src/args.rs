@@ -48,6 +48,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Run the tests that stand in, or beside, model files
     Test(TestArgs),
+    /// Write and show the report of a compiled bundle
+    View(ViewArgs),
     /// List the targets of this build and what this machine can do
     Targets,
     /// Explain an error code, or what was decided for a model and why
@@ -226,6 +228,8 @@ pub enum Target {
     Interp,
     /// Machine code for this processor, through MLIR and LLVM; in builds with the feature mlir.
     Llvm,
+    /// An emulated SpiNNaker2 chip that runs its own code.
+    Spinnaker2,
     /// The interpreter of compiled kernels, to tell the lowering from the code generator.
     #[value(hide = true)]
     Kernels,
@@ -238,6 +242,7 @@ impl Target {
             Target::Cpu => "cpu",
             Target::Interp => "interp",
             Target::Llvm => "llvm",
+            Target::Spinnaker2 => "spinnaker2",
             Target::Kernels => "kernels",
         }
     }
@@ -246,7 +251,7 @@ impl Target {
 /// Arguments of `nc run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// The model.
+    /// The model, or a folder that `nc compile --target spinnaker2` wrote.
     #[command(flatten)]
     pub model: ModelArgs,
     /// The passes.
@@ -255,6 +260,9 @@ pub struct RunArgs {
     /// Representations.
     #[command(flatten)]
     pub wishes: WishArgs,
+    /// The chip.
+    #[command(flatten)]
+    pub chip: ChipArgs,
     /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]; of an .onnx
     /// model in just the shapes that it has
     #[arg(long, value_name = "FILE")]
@@ -367,6 +375,8 @@ pub enum Emit {
     Asm,
     /// A relocatable object and a C header.
     Obj,
+    /// Where a chip holds what, without code.
+    Map,
 }
 
 /// Targets of `nc compile`.
@@ -376,6 +386,39 @@ pub enum CompileTarget {
     Cpu,
     /// The way to machine code through MLIR and LLVM; in builds with the feature mlir.
     Llvm,
+    /// A program for each core of a SpiNNaker2 chip.
+    Spinnaker2,
+}
+
+/// A many-core chip, for the target spinnaker2.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Target spinnaker2")]
+pub struct ChipArgs {
+    /// The machine: spinnaker2, spinnaker2-board48, small, or a .toml file that describes one
+    #[arg(long, value_name = "MACHINE", default_value = "spinnaker2")]
+    pub machine: String,
+    /// The performance level of its cores, by name; the fastest by default
+    #[arg(long, value_name = "NAME")]
+    pub performance: Option<String>,
+    /// A core that must not be used, by the numbers of chip and core; may be repeated
+    #[arg(long, value_name = "CHIP:CORE", value_parser = core)]
+    pub dead: Vec<(u32, u32)>,
+    /// Split every layer into at least so many pieces, for speed; as few as its memory needs by default
+    #[arg(long = "pieces", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub parts: Option<u64>,
+}
+
+impl Default for ChipArgs {
+    fn default() -> ChipArgs {
+        ChipArgs { machine: "spinnaker2".to_owned(), performance: None, dead: Vec::new(), parts: None }
+    }
+}
+
+/// Arguments of `nc view`.
+#[derive(Args, Debug)]
+pub struct ViewArgs {
+    /// The folder that `nc compile --target spinnaker2` wrote
+    pub bundle: PathBuf,
 }
 
 /// Arguments of `nc compile`.
@@ -390,13 +433,20 @@ pub struct CompileArgs {
     /// Representations.
     #[command(flatten)]
     pub wishes: WishArgs,
+    /// The chip.
+    #[command(flatten)]
+    pub chip: ChipArgs,
+    /// Threads to compile with; results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,
     /// The folder to write to; made if it does not exist
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// What to write; by default an object and its header, for the target llvm its intermediate representation
+    /// What to write; by default an object and its header, for the target llvm its intermediate representation, for a chip a
+    /// bundle
     #[arg(long, value_enum, value_delimiter = ',')]
     pub emit: Vec<Emit>,
     /// Show how long each pass took
@@ -458,6 +508,13 @@ fn level(text: &str) -> Result<Level, String> {
         "2" => Ok(Level::O2),
         _ => Err("the levels are -O0, -O1 and -O2".to_owned()),
     }
+}
+
+/// `CHIP:CORE`.
+fn core(text: &str) -> Result<(u32, u32), String> {
+    let wrong = || "expected CHIP:CORE, for example 0:17".to_owned();
+    let (chip, core) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((chip.parse().map_err(|_| wrong())?, core.parse().map_err(|_| wrong())?))
 }
 
 /// `NAME=N`.
@@ -556,6 +613,8 @@ mod tests {
         assert_eq!(duration("250ms").unwrap().seconds, 0.25);
         assert!(duration("1").is_err() && duration("x s").is_err() && duration("-1s").is_err());
         assert_eq!(dim("n=4_000"), Ok(("n".to_owned(), 4000)));
+        assert_eq!(core("0:17"), Ok((0, 17)));
+        assert!(core("17").is_err() && core("0:x").is_err());
         assert!(dim("n").is_err() && dim("=3").is_err() && dim("n=x").is_err());
         assert_eq!(setting("P.tau=2_5"), Ok(("P.tau".to_owned(), Setting::Int(25))));
         assert_eq!(setting("P.tau=-2.5e-1"), Ok(("P.tau".to_owned(), Setting::Real(-0.25))));

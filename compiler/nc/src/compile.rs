@@ -6,7 +6,7 @@ use crate::args::{CompileArgs, CompileTarget, Emit, Target};
 use crate::machine::{llvm_refused, unsupported};
 use crate::render::Reporter;
 use crate::run::show_times;
-use crate::{Outcome, driver, wishes};
+use crate::{Outcome, chip, driver, wishes};
 use nc_compiler::{compile as lower, prepare};
 use nc_ir::{Diagnostic, graph, kernel};
 use nc_runtime::atomic::AtomicFile;
@@ -19,6 +19,9 @@ use std::time::Instant;
 /// # Errors
 /// What is wrong with the model, what the target refuses, files that cannot be written.
 pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
+    if args.target == CompileTarget::Spinnaker2 {
+        return chip::compile(args, reporter);
+    }
     let mut emit = asked(args)?;
     let loaded = driver::load(&args.model, &[], reporter)?;
     let (module, mut times) = (loaded.module, loaded.times);
@@ -48,7 +51,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         for e in emit.iter().filter(|e| code.contains(e)) {
             let start = Instant::now();
             match e {
-                Emit::Graph | Emit::Solved | Emit::Saturated => {}
+                Emit::Graph | Emit::Solved | Emit::Saturated | Emit::Map => {}
                 Emit::Kernels => {
                     files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
                 }
@@ -75,10 +78,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
             times.push((format!("emit {e:?}").to_lowercase(), start.elapsed()));
         }
     }
-    let unmade = |e: std::io::Error| {
-        Diagnostic::error_nowhere("E0630", format!("the folder {} cannot be made: {e}", args.output.display()))
-    };
-    std::fs::create_dir_all(&args.output).map_err(unmade)?;
+    make_folder(&args.output)?;
     write_all(&args.output, &files)?;
     if args.time_passes {
         show_times(&times, reporter);
@@ -95,6 +95,7 @@ fn asked(args: &CompileArgs) -> Result<Vec<Emit>, Diagnostic> {
     let (target, own, usual) = match args.target {
         CompileTarget::Cpu => ("cpu", &[Emit::Clif, Emit::Obj][..], Emit::Obj),
         CompileTarget::Llvm => ("llvm", &[Emit::Mlir, Emit::Llvm][..], Emit::Llvm),
+        CompileTarget::Spinnaker2 => ("spinnaker2", &[Emit::Map][..], Emit::Map),
     };
     if args.emit.is_empty() {
         return Ok(vec![usual]);
@@ -114,8 +115,20 @@ fn stage(compiled: &nc_compiler::Compiled, stage: nc_mlir::Stage) -> Result<Vec<
     Ok(text.into_bytes())
 }
 
+/// Makes a folder if it is not there.
+///
+/// # Errors
+/// E0630.
+pub fn make_folder(path: &Path) -> Result<(), Diagnostic> {
+    std::fs::create_dir_all(path)
+        .map_err(|e| Diagnostic::error_nowhere("E0630", format!("the folder {} cannot be made: {e}", path.display())))
+}
+
 /// Writes files so that each is whole, and none appears before all could be written.
-fn write_all(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Diagnostic> {
+///
+/// # Errors
+/// E0630 and its kin.
+pub fn write_all(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Diagnostic> {
     let mut open = Vec::with_capacity(files.len());
     for (name, bytes) in files {
         let mut file = AtomicFile::create(&dir.join(name))?;

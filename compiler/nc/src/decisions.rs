@@ -51,7 +51,8 @@ pub fn explain(model: &str, args: &ExplainArgs, reporter: &mut Reporter) -> Outc
         let memory = model.max_memory;
         let mut inputs =
             Inputs::open(args.input.as_deref(), &face.inputs, &loaded.form, loaded.kind, memory, reporter)?;
-        let ticks = crate::run::ticks((args.steps, None), &loaded.module, &loaded.form, inputs.extent.ticks)?;
+        let clock = (loaded.module.name.as_str(), loaded.module.dt.map(|d| d.0));
+        let ticks = crate::run::ticks((args.steps, None), clock, &loaded.form, inputs.extent.ticks)?;
         measured(&mut out, &compiled, face, ticks, &mut inputs, memory)?;
     }
     print(&out)

@@ -1,8 +1,9 @@
 //! From a model to something that runs: machine code, the interpreter of kernels, or the interpreter of the graph.
 
 use crate::Errors;
-use crate::args::Target;
+use crate::args::{ChipArgs, Target};
 use crate::cache::CodeCache;
+use crate::chip;
 use crate::driver::Times;
 use nc_compiler::cost::Choice;
 use nc_compiler::{Compiled, compile};
@@ -12,7 +13,8 @@ use nc_ir::kernel::abi::Code;
 use nc_ir::kernel::interp::Interpreted;
 use nc_ir::{Diagnostic, Tensor, TensorType};
 use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Saved, Session, StateHome, entry_names};
-use std::sync::Arc;
+use nc_spinnaker2::bundle::Bundle;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A model made ready for a target.
@@ -23,6 +25,36 @@ pub struct Ready {
     pub module: Arc<Module>,
     /// How products are represented; none on the interpreter.
     pub products: Vec<Choice>,
+    /// Where an emulated chip leaves the numbers of its runs.
+    pub numbers: Option<Arc<Mutex<chip::Numbers>>>,
+}
+
+/// Makes a model ready for an emulated chip, which takes as many threads as there are parts.
+///
+/// # Errors
+/// What the passes, the mapping and the code generator refuse.
+pub fn on_chip(
+    module: Module,
+    args: &ChipArgs,
+    options: &nc_compiler::Options,
+    times: &mut Times,
+) -> Result<Ready, Errors> {
+    let start = Instant::now();
+    let tools = chip::Tools { passes: options.clone(), threads: options.parts };
+    let bundle = chip::bundle(module.clone(), &chip::options(args)?, &tools)?;
+    times.push(("map and compile".to_owned(), start.elapsed()));
+    let ready = of_bundle(&bundle, options.parts)?;
+    Ok(Ready { module: Arc::new(module), ..ready })
+}
+
+/// Makes a compiled bundle ready.
+///
+/// # Errors
+/// E0857.
+pub fn of_bundle(bundle: &Bundle, threads: u32) -> Result<Ready, Errors> {
+    let machine = Box::new(chip::Chip::new(bundle, threads)?);
+    let numbers = Some(machine.numbers());
+    Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers })
 }
 
 /// Makes a model ready.
@@ -36,6 +68,9 @@ pub fn build(
     cache: &mut CodeCache,
     times: &mut Times,
 ) -> Result<Ready, Errors> {
+    if target == Target::Spinnaker2 {
+        return on_chip(module, &ChipArgs::default(), options, times);
+    }
     let shown = Arc::new(module.clone());
     if target == Target::Interp {
         let mut passes = Vec::new();
@@ -44,7 +79,7 @@ pub fn build(
         let start = Instant::now();
         let machine = Box::new(Walker::new(module, options.max_memory)?);
         times.push(("expand synapses".to_owned(), start.elapsed()));
-        return Ok(Ready { machine, module: shown, products: Vec::new() });
+        return Ok(Ready { machine, module: shown, products: Vec::new(), numbers: None });
     }
     let face = face_of(&module)?;
     let compiled = compile(module, options)?;
@@ -56,7 +91,7 @@ pub fn build(
     let start = Instant::now();
     let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
-    Ok(Ready { machine, module: shown, products: compiled.products })
+    Ok(Ready { machine, module: shown, products: compiled.products, numbers: None })
 }
 
 /// Machine code that calls a function around every kernel.
@@ -90,7 +125,9 @@ fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Resul
             Ok(code) => Ok(Arc::new(code)),
             Err(e) => Err(Diagnostic::error_nowhere("E0654", format!("the program is not valid: {e}"))),
         },
-        Target::Interp => Err(Diagnostic::error_nowhere("E0653", "the graph interpreter has no code")),
+        Target::Interp | Target::Spinnaker2 => {
+            Err(Diagnostic::error_nowhere("E0653", "this target has no code in memory"))
+        }
     }
 }
 

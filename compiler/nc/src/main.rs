@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod cache;
 mod check;
+mod chip;
 mod codes;
 mod compile;
 mod convert;
@@ -162,6 +163,7 @@ fn work(cli: Cli) -> u8 {
         Command::Bench(a) => bench::bench(&a, &mut reporter),
         Command::Convert(a) => convert::convert(&a, &mut reporter),
         Command::Test(a) => test::test(&a, &mut reporter),
+        Command::View(a) => chip::view(&a),
         Command::Targets => print(&targets::describe()),
         Command::Explain(a) => explain::explain(&a, &mut reporter),
         Command::Man => man(),

@@ -25,7 +25,7 @@ pub fn profile(args: &ProfileArgs, reporter: &mut Reporter) -> Outcome {
     let (face, memory) = (face_of(&module)?, args.model.max_memory);
     let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, loaded.kind, memory, reporter)?;
     let asked = (args.steps, args.duration.as_ref());
-    let ticks = ticks(asked, &module, &form, inputs.extent.ticks)?;
+    let ticks = ticks(asked, (&module.name, module.dt.map(|d| d.0)), &form, inputs.extent.ticks)?;
     let samples = inputs.extent.samples;
     let mut options = args.passes.options(Target::Cpu, memory);
     options.wishes.count = true;

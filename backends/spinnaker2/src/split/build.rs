@@ -110,13 +110,15 @@ impl Builder {
             pieces.push(w.piece);
         }
         let levels = pieces.iter().map(|p| p.level + 1).max().unwrap_or(0);
-        Ok(Split { pieces, signals: self.signals, levels, outputs, probes })
+        let populations = self.facts.populations;
+        Ok(Split { pieces, signals: self.signals, levels, outputs, probes, populations })
     }
 
     fn signal(&mut self, value: ValueId) -> usize {
         let (signals, graph) = (&mut self.signals, &self.facts.module.graph);
+        let root = self.facts.original.get(&value).copied().unwrap_or(value);
         *self.of.entry(value).or_insert_with(|| {
-            signals.push(Signal { value, name: graph.name_of(value), ty: graph.ty(value).clone() });
+            signals.push(Signal { value, root, name: graph.name_of(value), ty: graph.ty(value).clone() });
             signals.len() - 1
         })
     }
@@ -133,7 +135,7 @@ impl Builder {
             seed: old.seed,
             ..Module::default()
         };
-        let piece = Piece { name, rows, level, module, feeds: Vec::new(), gives: Vec::new() };
+        let piece = Piece { name, population, rows, level, module, feeds: Vec::new(), gives: Vec::new() };
         let mut w = Writer {
             piece,
             population,
@@ -145,6 +147,10 @@ impl Builder {
         };
         for k in nodes {
             let node = self.facts.module.graph.nodes[*k].clone();
+            if let Some(new) = self.slice(&mut w, &node)? {
+                w.rows.insert(node.results[0], new);
+                continue;
+            }
             let uses = uses(&self.facts.module, &node);
             let mut args = Vec::with_capacity(node.args.len());
             for (j, a) in node.args.iter().enumerate() {
@@ -343,11 +349,44 @@ impl Builder {
     /// Computes a node in this piece, whole.
     fn again(&mut self, w: &mut Writer, k: usize, v: ValueId) -> Result<ValueId, SplitError> {
         let node = self.facts.module.graph.nodes[k].clone();
+        if let Some(v) = self.slice(w, &node)? {
+            return Ok(v);
+        }
         let args = node.args.iter().map(|a| self.whole(w, *a)).collect::<Result<Vec<_>, _>>()?;
         let regions = self.regions(w, node.regions);
         let results = push(&mut w.piece.module, node.op, args, regions)?;
         let at = node.results.iter().position(|r| *r == v).unwrap_or(0);
         Ok(results[at])
+    }
+
+    /// A slice, computed whole, of a value that comes from elsewhere: only the rows that it takes are fed.
+    fn slice(&mut self, w: &mut Writer, node: &Node) -> Result<Option<ValueId>, SplitError> {
+        let Op::Slice { start, stop, step } = &node.op else { return Ok(None) };
+        let v = node.args[0];
+        let whole = extents(&self.facts.module.graph, v);
+        let (Some(lo), Some(hi), Some(1)) = (start.first(), stop.first(), step.first()) else { return Ok(None) };
+        let local = w.piece.rows.is_none() && self.facts.local(v, Some(w.population), &self.is_split);
+        if w.piece.rows.is_some() && uses(&self.facts.module, node).is_some()
+            || local
+            || lo >= hi
+            || (*lo, Some(hi)) == (0, whole.first())
+        {
+            return Ok(None);
+        }
+        let rows = Some(*lo..*hi);
+        let fed = match self.facts.whole_kind(v) {
+            Kind::Host(input) => self.feed(w, v, Feed::Host { input, rows }),
+            Kind::State(s) => self.late_state(w, s, rows),
+            Kind::Node(_) => {
+                let signal = self.signal(v);
+                self.feed(w, v, Feed::Now { signal, rows })
+            }
+            Kind::Anywhere | Kind::Past(..) | Kind::Moved(_) => return Ok(None),
+        };
+        let (mut start, mut stop) = (start.clone(), stop.clone());
+        (start[0], stop[0]) = (0, hi - lo);
+        let op = Op::Slice { start, stop, step: step.clone() };
+        push(&mut w.piece.module, op, vec![fed], vec![]).map(|r| Some(r[0]))
     }
 
     /// A node of the piece, for its rows.

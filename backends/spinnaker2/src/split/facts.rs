@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 /// How a node uses an operand when it is computed for some rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Use {
+pub(crate) enum Use {
     /// The same rows of it.
     Rows,
     /// All of it.
@@ -33,6 +33,8 @@ pub(super) enum Kind {
 
 pub(super) struct Facts {
     pub module: Module,
+    /// What a value that leaves the model was before it got a node of its own.
+    pub original: FxHashMap<ValueId, ValueId>,
     /// The node that defines a value.
     pub def: Vec<Option<usize>>,
     anywhere: Vec<bool>,
@@ -52,7 +54,7 @@ pub(super) fn extents(g: &Graph, v: ValueId) -> Vec<u64> {
 }
 
 /// How the operands are used when the results are computed row by row, or `None` if they are computed whole.
-pub(super) fn uses(module: &Module, node: &Node) -> Option<Vec<Use>> {
+pub(crate) fn uses(module: &Module, node: &Node) -> Option<Vec<Use>> {
     let g = &module.graph;
     let shape = |v: ValueId| extents(g, v);
     let out = shape(*node.results.first()?);
@@ -122,9 +124,10 @@ impl Facts {
         if module.graph.nodes.iter().any(|n| matches!(n.op, Op::Integrate { .. })) {
             return Err(SplitError("the model still holds differential equations".into()));
         }
-        own_roots(&mut module)?;
+        let original = own_roots(&mut module)?;
         let n = module.graph.values.len();
         let mut f = Facts {
+            original,
             def: vec![None; n],
             anywhere: vec![false; n],
             inputs: module.inputs.iter().enumerate().map(|(k, p)| (p.value, k)).collect(),
@@ -337,7 +340,7 @@ fn roots(module: &Module) -> Vec<ValueId> {
 }
 
 /// Gives every root that no node of its own computes a node.
-fn own_roots(module: &mut Module) -> Result<(), SplitError> {
+fn own_roots(module: &mut Module) -> Result<FxHashMap<ValueId, ValueId>, SplitError> {
     let mut own: FxHashMap<ValueId, ValueId> = FxHashMap::default();
     for r in roots(module) {
         let node = module.graph.nodes.iter().find(|n| n.results.contains(&r));
@@ -362,5 +365,5 @@ fn own_roots(module: &mut Module) -> Result<(), SplitError> {
     module.probes.iter_mut().for_each(|p| new(&mut p.value));
     module.states.iter_mut().for_each(|s| new(&mut s.next));
     module.lines.iter_mut().for_each(|l| new(&mut l.source));
-    Ok(())
+    Ok(own.into_iter().map(|(old, new)| (new, old)).collect())
 }

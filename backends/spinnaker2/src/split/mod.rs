@@ -19,8 +19,10 @@ mod facts;
 mod run;
 
 pub use build::split;
+pub(crate) use facts::{Use, uses};
 pub use run::Board;
 
+use nc_ir::Diagnostic;
 use nc_ir::graph::{Module, ValueId};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::TensorType;
@@ -51,6 +53,8 @@ pub struct Split {
     pub outputs: Vec<usize>,
     /// Signals that are the model's probes, in order.
     pub probes: Vec<usize>,
+    /// The populations.
+    pub populations: Vec<Population>,
 }
 
 /// A part of the model that runs on one core, once in a tick.
@@ -58,6 +62,8 @@ pub struct Split {
 pub struct Piece {
     /// Name of its population.
     pub name: String,
+    /// Number of its population.
+    pub population: usize,
     /// Rows of the population, or `None` for all.
     pub rows: Option<Range<u64>>,
     /// When in a tick it runs.
@@ -73,8 +79,10 @@ pub struct Piece {
 /// A value of the model that passes between pieces.
 #[derive(Clone, Debug)]
 pub struct Signal {
-    /// The value in the model.
+    /// The value; those beyond the model's own are new names for values that leave it.
     pub value: ValueId,
+    /// The value in the model.
+    pub root: ValueId,
     /// Its name.
     pub name: String,
     /// Its type.
@@ -121,3 +129,11 @@ impl fmt::Display for SplitError {
 }
 
 impl std::error::Error for SplitError {}
+
+impl SplitError {
+    /// For a user.
+    pub fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::error_nowhere("E0851", format!("the model cannot be split: {self}"))
+            .with_hint("`nc compile --emit solved` shows the graph that is split")
+    }
+}

@@ -6,8 +6,9 @@ mod progress;
 mod timed;
 
 use crate::args::{Duration, RunArgs, Target};
-use crate::cache::CodeCache;
-use crate::driver::{self, Form, Times};
+use crate::cache::{CodeCache, Fingerprint};
+use crate::chip::{self, face_of_bundle};
+use crate::driver::{self, Form, ModelKind, Times};
 use crate::machine::{self, face_of};
 use crate::plot::{self, Collector};
 use crate::render::Reporter;
@@ -18,9 +19,11 @@ use nc_ir::{Diagnostic, Severity};
 use nc_runtime::arrays::Limits;
 use nc_runtime::atomic::AtomicFile;
 use nc_runtime::checkpoint::Checkpoint;
-use nc_runtime::run::{Plan, Saved, stream};
+use nc_runtime::run::{Face, Plan, Saved, stream};
+use nc_spinnaker2::bundle::Bundle;
 use outputs::Outputs;
 use progress::Progress;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Bytes of frames that are in memory at a time.
@@ -37,19 +40,10 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         drop(AtomicFile::create(path)?);
     }
     let plotted = args.plot.as_deref().map(plot::kind_of).transpose()?;
-    let mut model = args.model.clone();
-    model.load.arrays.clone_from(&args.input);
-    let loaded = driver::load(&model, &args.probes, reporter)?;
-    let form = loaded.form;
-    let (mut module, fingerprint, mut times) = (loaded.module, loaded.fingerprint, loaded.times);
-    if args.no_model_probes {
-        module.probes.retain(|p| args.probes.contains(&p.name));
-    }
-    let dt = module.dt.map(|dt| dt.0);
-    let face = face_of(&module)?;
-    let kind = loaded.kind;
+    let Subject { name, dt, face, form, kind, fingerprint, mut times, model } = Subject::of(args, reporter)?;
     let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
-    let ticks = ticks((args.steps, args.duration.as_ref()), &module, &form, inputs.extent.ticks)?;
+    let asked = (args.steps, args.duration.as_ref());
+    let ticks = ticks(asked, (&name, dt), &form, inputs.extent.ticks)?;
     let samples = inputs.extent.samples;
     let resumed = match &args.resume {
         None => None,
@@ -67,10 +61,19 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         keep_states: args.checkpoint.is_some() || args.resume.is_some(),
         ..args.passes.options(args.target, args.model.max_memory)
     };
-    if args.target != Target::Interp {
-        options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
-    }
-    let mut ready = machine::build(module, args.target, &options, &mut cache, &mut times)?;
+    let target = if matches!(model, Model::Bundle(_)) { Target::Spinnaker2 } else { args.target };
+    let mut ready = match model {
+        Model::Bundle(bundle) => machine::of_bundle(&bundle, args.threads)?,
+        Model::Module(module) => {
+            if target != Target::Interp {
+                options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
+            }
+            match target {
+                Target::Spinnaker2 => machine::on_chip(*module, &args.chip, &options, &mut times)?,
+                _ => machine::build(*module, target, &options, &mut cache, &mut times)?,
+            }
+        }
+    };
     if let Some(repeat) = args.repeat {
         if !alone {
             return Err(Diagnostic::error_nowhere("E0821", "--repeat times one sample, and the input has several")
@@ -111,7 +114,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
             .save(path)?;
     }
     if let (Some(path), Some(kind), Some(collector)) = (&args.plot, plotted, &outputs.plot) {
-        plot::draw(collector, kind, path, &ready.module.name, dt)?;
+        plot::draw(collector, kind, path, &name, dt)?;
         for name in collector.left_out() {
             reporter.report(&note("E0819", format!("{name} is not in the plot: only so many panels fit one figure")));
         }
@@ -123,7 +126,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     }
     if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {
         let seconds = ran.as_secs_f64();
-        let mut text = format!("{}: {ticks} ticks", ready.module.name);
+        let mut text = format!("{name}: {ticks} ticks");
         if let Some(dt) = dt {
             text.push_str(&format!(" of {} ms, {} s in all", shown(dt * 1e3), shown(dt * ticks as f64)));
         }
@@ -132,7 +135,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         }
         text.push('\n');
         text.push_str(&outputs.summary(dt));
-        text.push_str(&format!("ran {seconds:.3} s on {}", args.target.name()));
+        text.push_str(&format!("ran {seconds:.3} s on {}", target.name()));
         if let (Some(dt), true) = (dt, seconds > 0.0) {
             let factor = dt * ticks as f64 * count as f64 / seconds;
             text.push_str(&format!(", {factor:.3} times as fast as real time"));
@@ -140,7 +143,87 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         text.push('\n');
         print(&text)?;
     }
+    if let Some(numbers) = &ready.numbers {
+        let n = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(m) = &n.manifest {
+            print(&nc_spinnaker2::report::run(m, &n.runs))?;
+        }
+    }
     Ok(())
+}
+
+/// What is run.
+enum Model {
+    /// A model.
+    Module(Box<Module>),
+    /// What was compiled for a chip.
+    Bundle(Box<Bundle>),
+}
+
+/// What a run needs to know about it.
+struct Subject {
+    name: String,
+    dt: Option<f64>,
+    face: Face,
+    form: Form,
+    kind: ModelKind,
+    fingerprint: Fingerprint,
+    times: Times,
+    model: Model,
+}
+
+impl Subject {
+    fn of(args: &RunArgs, reporter: &mut Reporter) -> Outcome<Subject> {
+        if chip::is_bundle(&args.model.model) {
+            return Subject::of_bundle(args);
+        }
+        let mut model = args.model.clone();
+        model.load.arrays.clone_from(&args.input);
+        let loaded = driver::load(&model, &args.probes, reporter)?;
+        let mut module = loaded.module;
+        if args.no_model_probes {
+            module.probes.retain(|p| args.probes.contains(&p.name));
+        }
+        Ok(Subject {
+            name: module.name.clone(),
+            dt: module.dt.map(|dt| dt.0),
+            face: face_of(&module)?,
+            form: loaded.form,
+            kind: loaded.kind,
+            fingerprint: loaded.fingerprint,
+            times: loaded.times,
+            model: Model::Module(Box::new(module)),
+        })
+    }
+
+    fn of_bundle(args: &RunArgs) -> Outcome<Subject> {
+        let m = &args.model;
+        let given = !(m.dims.is_empty() && m.settings.is_empty() && args.probes.is_empty())
+            || m.seed.is_some()
+            || m.net.is_some()
+            || m.bind.is_some()
+            || m.dt.is_some()
+            || m.discretise.is_some()
+            || m.repair
+            || args.no_model_probes;
+        if given {
+            let text = format!("{} is compiled: parameters and probes were chosen then", m.model.display());
+            return Err(Diagnostic::error_nowhere("E0806", text)
+                .with_hint("compile the model anew with these options")
+                .into());
+        }
+        let bundle = chip::read(&m.model)?;
+        Ok(Subject {
+            name: bundle.manifest.model.clone(),
+            dt: bundle.manifest.dt,
+            face: face_of_bundle(&bundle.manifest)?,
+            form: Form::Ticks,
+            kind: ModelKind::Nd,
+            fingerprint: Fingerprint::default(),
+            times: Times::new(),
+            model: Model::Bundle(Box::new(bundle)),
+        })
+    }
 }
 
 /// A number without the noise of binary fractions.
@@ -165,30 +248,27 @@ pub fn show_times(times: &Times, reporter: &mut Reporter) {
     reporter.info(&format!("{:>12.3} ms  all passes", sum.as_secs_f64() * 1e3));
 }
 
-/// How many ticks to run: as many as are asked for, or as the input has.
+/// How many ticks to run: as many as are asked for, or as the input has. The model is told by its name and clock.
 ///
 /// # Errors
 /// E0817 if these contradict each other, or neither says.
 pub fn ticks(
     (steps, duration): (Option<u64>, Option<&Duration>),
-    module: &Module,
+    (name, dt): (&str, Option<f64>),
     form: &Form,
     given: Option<u64>,
 ) -> Outcome<u64> {
     if matches!(form, Form::Once { .. }) {
         return match (steps, duration) {
             (None | Some(1), None) => Ok(1),
-            _ => Err(Diagnostic::error_nowhere(
-                "E0817",
-                format!("`{}` has no ticks: a run is one inference", module.name),
-            )
-            .with_hint("run without --steps and --duration")
-            .into()),
+            _ => Err(Diagnostic::error_nowhere("E0817", format!("`{name}` has no ticks: a run is one inference"))
+                .with_hint("run without --steps and --duration")
+                .into()),
         };
     }
     let asked = match (steps, duration) {
         (Some(n), _) => Some(n),
-        (None, Some(d)) => Some(whole_ticks(d, module)?),
+        (None, Some(d)) => Some(whole_ticks(d, name, dt)?),
         (None, None) => None,
     };
     let wrong =
@@ -209,12 +289,12 @@ pub fn ticks(
 }
 
 /// A duration in ticks.
-fn whole_ticks(duration: &Duration, module: &Module) -> Outcome<u64> {
+fn whole_ticks(duration: &Duration, name: &str, dt: Option<f64>) -> Outcome<u64> {
     let wrong =
         |text: String, hint: String| -> Stop { Diagnostic::error_nowhere("E0817", text).with_hint(hint).into() };
-    let Some(dt) = module.dt.map(|d| d.0) else {
+    let Some(dt) = dt else {
         return Err(wrong(
-            format!("--duration {} needs a clock, and `{}` has none", duration.text, module.name),
+            format!("--duration {} needs a clock, and `{name}` has none", duration.text),
             "give --steps N".to_owned(),
         ));
     };

@@ -1,0 +1,440 @@
+//! That what a core computes and sends is what the model says: its graph and the model's, operation by operation.
+//!
+//! A value of a piece is compared with a value of the model, each some ticks ago. What a piece receives stands for a stream,
+//! one tick ago if it is `late`; what it keeps as a state stands for the state of that name, which is shown by its next
+//! value; delay lines on both sides only move ticks. So all ways in which a piece may remember come down to the same
+//! sums of ticks.
+
+use crate::bundle::{Core, Manifest, Source};
+use crate::split::{Use, uses};
+use nc_ir::graph::connect::{SynapseTable, expand};
+use nc_ir::graph::{ConnId, ConstId, Graph, LineId, Module, Node, Op, ValueId};
+use nc_ir::tensor::Tensor;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
+
+/// What a late frame must hold before the first tick.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Initial {
+    /// The start of this state of the model.
+    State(usize),
+    /// Zeros.
+    Zero,
+}
+
+/// The model, with what is looked up again and again.
+pub struct Model<'a> {
+    pub module: &'a Module,
+    def: Vec<Option<usize>>,
+    states: FxHashMap<ValueId, usize>,
+    tables: FxHashMap<ConnId, SynapseTable>,
+    max_synapses: u64,
+}
+
+fn definitions(g: &Graph) -> Vec<Option<usize>> {
+    let mut def = vec![None; g.values.len()];
+    for (k, n) in g.nodes.iter().enumerate() {
+        for r in &n.results {
+            def[r.index()] = Some(k);
+        }
+    }
+    def
+}
+
+impl<'a> Model<'a> {
+    pub fn new(module: &'a Module, max_synapses: u64) -> Model<'a> {
+        Model {
+            module,
+            def: definitions(&module.graph),
+            states: module.states.iter().enumerate().map(|(k, s)| (s.read, k)).collect(),
+            tables: FxHashMap::default(),
+            max_synapses,
+        }
+    }
+
+    fn node(&self, v: ValueId) -> Option<&'a Node> {
+        self.def.get(v.index()).copied().flatten().map(|k| &self.module.graph.nodes[k])
+    }
+
+    fn table(&mut self, conn: ConnId) -> Result<&SynapseTable, String> {
+        if !self.tables.contains_key(&conn) {
+            let c = &self.module.conns[conn.index()];
+            let t = expand(c, self.module.pools(), self.max_synapses).map_err(|e| e.message)?;
+            self.tables.insert(conn, t);
+        }
+        self.tables.get(&conn).ok_or_else(|| "a connection is missing".to_owned())
+    }
+}
+
+/// A value some ticks ago.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct At {
+    value: ValueId,
+    age: u32,
+}
+
+struct Proof<'a, 'm> {
+    model: &'m mut Model<'a>,
+    piece: &'m Module,
+    def: Vec<Option<usize>>,
+    inputs: FxHashMap<ValueId, usize>,
+    /// Reads of the piece's states, with the number of the model's.
+    states: FxHashMap<ValueId, usize>,
+    core: &'m Core,
+    manifest: &'m Manifest,
+    rows: Option<Range<u64>>,
+    done: FxHashSet<(At, At, bool)>,
+    initial: Vec<Option<Initial>>,
+}
+
+/// Shows that a core's piece computes its part of every stream that it sends. What its late frames must hold first.
+pub fn prove(
+    model: &mut Model<'_>,
+    piece: &Module,
+    core: &Core,
+    manifest: &Manifest,
+) -> Result<Vec<Option<Initial>>, String> {
+    nc_ir::graph::verify::verify(piece).map_err(|e| e.to_string())?;
+    if piece.inputs.len() != core.receives.len() || piece.outputs.len() != core.sends.len() {
+        return Err("its graph has other inputs or outputs than the core receives or sends".into());
+    }
+    let mut states = FxHashMap::default();
+    for s in &piece.states {
+        let of = model.module.states.iter().position(|m| m.name == s.name);
+        states.insert(s.read, of.ok_or_else(|| format!("the model has no state `{}`", s.name))?);
+    }
+    let mut p = Proof {
+        def: definitions(&piece.graph),
+        inputs: piece.inputs.iter().enumerate().map(|(k, p)| (p.value, k)).collect(),
+        states,
+        rows: core.rows.map(|r| r[0]..r[1]),
+        done: FxHashSet::default(),
+        initial: vec![None; core.receives.len()],
+        model,
+        piece,
+        core,
+        manifest,
+    };
+    for (out, send) in piece.outputs.iter().zip(&core.sends) {
+        let s = &manifest.streams[send.stream];
+        let Source::Value(v) = s.source else { return Err(format!("it sends the input {}", s.name)) };
+        let own = s.row_of(send.part)..s.row_of(send.part + 1);
+        if own != p.rows.clone().unwrap_or(0..s.rows) {
+            return Err(format!("it sends rows {own:?} of {}, and computes others", s.name));
+        }
+        p.same(At { value: out.value, age: 0 }, At { value: ValueId(v), age: 0 }, true)?;
+    }
+    for s in &piece.states {
+        let k = p.states[&s.read];
+        let of = &p.model.module.states[k];
+        let (ours, theirs) = (&piece.consts[s.init.index()].data, &p.model.module.consts[of.init.index()].data);
+        if !p.constant(ours, theirs, true) {
+            return Err(format!("state `{}` starts as something else", s.name));
+        }
+        let next = of.next;
+        p.same(At { value: s.next, age: 0 }, At { value: next, age: 0 }, true)?;
+    }
+    Ok(p.initial)
+}
+
+fn shape(g: &Graph, v: ValueId) -> Vec<u64> {
+    g.ty(v).extents().unwrap_or_default()
+}
+
+impl<'a> Proof<'a, '_> {
+    fn node(&self, v: ValueId) -> Option<&Node> {
+        self.def.get(v.index()).copied().flatten().map(|k| &self.piece.graph.nodes[k])
+    }
+
+    /// Shows that `p` is all of `m`, or the piece's rows of it.
+    fn same(&mut self, p: At, m: At, rows: bool) -> Result<(), String> {
+        let rows = rows && self.rows.is_some();
+        if m.value.index() >= self.model.module.graph.values.len() {
+            return Err(format!("the model has no value {}", m.value));
+        }
+        if !self.done.insert((p, m, rows)) {
+            return Ok(());
+        }
+        if let Some(k) = self.inputs.get(&p.value) {
+            let wanted = match &self.rows {
+                Some(r) if rows => Some([r.start, r.end]),
+                _ => None,
+            };
+            return self.received(*k, p.age, m, wanted);
+        }
+        if let Some(s) = self.states.get(&p.value) {
+            let read = self.model.module.states[*s].read;
+            return match read == m.value && p.age == m.age {
+                true => Ok(()),
+                false => Err(format!("the state `{}` stands for another value", self.model.module.states[*s].name)),
+            };
+        }
+        let Some(node) = self.node(p.value).cloned() else {
+            return Err(format!("{} comes from nowhere", p.value));
+        };
+        if let Op::Delayed { line, ticks } = node.op {
+            let source = self.piece.lines[line.index()].source;
+            return self.same(At { value: source, age: p.age + ticks }, m, rows);
+        }
+        let theirs = self.model.node(m.value);
+        // A name of its own for a value that leaves the model.
+        if matches!(node.op, Op::Reshape { .. })
+            && shape(&self.piece.graph, node.args[0]) == shape(&self.piece.graph, p.value)
+            && !matches!(theirs.map(|n| &n.op), Some(Op::Reshape { .. }))
+        {
+            return self.same(At { value: node.args[0], ..p }, m, rows);
+        }
+        if let (Op::Slice { start, stop, step }, Some(r), true) = (&node.op, &self.rows, rows) {
+            let whole = shape(&self.piece.graph, node.args[0]);
+            let mut all = whole.clone();
+            all.iter_mut().for_each(|n| *n = 0);
+            let (mut from, mut to) = (all, whole.clone());
+            if let (Some(a), Some(b)) = (from.first_mut(), to.first_mut()) {
+                (*a, *b) = (r.start, r.end);
+            }
+            if *start == from
+                && *stop == to
+                && step.iter().all(|s| *s == 1)
+                && whole == shape(&self.model.module.graph, m.value)
+            {
+                return self.same(At { value: node.args[0], ..p }, m, false);
+            }
+        }
+        let Some(theirs) = theirs else { return self.elsewhere(p, m, rows) };
+        if let Op::Delayed { line, ticks } = theirs.op {
+            let source = self.model.module.lines[line.index()].source;
+            return self.same(p, At { value: source, age: m.age + ticks }, rows);
+        }
+        self.operation(&node, p, theirs, m, rows)
+    }
+
+    /// The model's value is no node's: a state, whose last value a node of the piece may be.
+    fn elsewhere(&mut self, p: At, m: At, rows: bool) -> Result<(), String> {
+        match self.model.states.get(&m.value) {
+            Some(s) if p.age > m.age => {
+                let next = self.model.module.states[*s].next;
+                self.same(p, At { value: next, age: m.age + 1 }, rows)
+            }
+            _ => Err(format!("`{}` is computed as something else", self.model.module.graph.name_of(m.value))),
+        }
+    }
+
+    /// Input `k` of the piece, some ticks ago: the rows of `m` that are wanted, or all.
+    fn received(&mut self, k: usize, age: u32, m: At, wanted: Option<[u64; 2]>) -> Result<(), String> {
+        let r = self.core.receives[k];
+        let s = &self.manifest.streams[r.stream];
+        let wanted = wanted.unwrap_or([0, s.rows]);
+        if r.rows != wanted {
+            return Err(format!("rows {:?} of {} are received, {wanted:?} are needed", r.rows, s.name));
+        }
+        let age = age + u32::from(r.late);
+        let target = match s.source {
+            Source::Value(v) => ValueId(v),
+            Source::Input(i) => self.model.module.inputs[i].value,
+        };
+        let goal = At { value: target, age };
+        let (mut at, mut initial) = (m, Initial::Zero);
+        while at != goal && at.age <= age {
+            if let Some(k) = self.model.states.get(&at.value) {
+                initial = Initial::State(*k);
+                at = At { value: self.model.module.states[*k].next, age: at.age + 1 };
+            } else if let Some(Node { op: Op::Delayed { line, ticks }, .. }) = self.model.node(at.value) {
+                initial = Initial::Zero;
+                at = At { value: self.model.module.lines[line.index()].source, age: at.age + ticks };
+            } else {
+                break;
+            }
+        }
+        if at != goal {
+            let name = self.model.module.graph.name_of(m.value);
+            let (from, to) = (&s.name, m.age);
+            return Err(format!("{from} of {age} ticks ago is received for `{name}` of {to} ticks ago"));
+        }
+        if r.late {
+            match &self.initial[k] {
+                Some(other) if *other != initial => {
+                    return Err(format!("{} is two values before the first tick", s.name));
+                }
+                _ => self.initial[k] = Some(initial),
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a constant of the piece is the model's, or the piece's rows of it.
+    fn constant(&self, ours: &Tensor, theirs: &Tensor, rows: bool) -> bool {
+        match &self.rows {
+            Some(r) if rows && ours != theirs => {
+                let row = theirs.bytes().len() / theirs.shape().first().copied().unwrap_or(1).max(1);
+                let (lo, hi) = (r.start as usize * row, r.end as usize * row);
+                theirs.bytes().get(lo..hi) == Some(ours.bytes()) && ours.dtype() == theirs.dtype()
+            }
+            _ => ours == theirs,
+        }
+    }
+
+    fn operation(&mut self, ours: &Node, p: At, theirs: &'a Node, m: At, rows: bool) -> Result<(), String> {
+        let name = self.model.module.graph.name_of(m.value);
+        let wrong = |what: &str| Err(format!("`{name}`: {what}"));
+        let at = |n: &Node, v: ValueId| n.results.iter().position(|r| *r == v);
+        if at(ours, p.value) != at(theirs, m.value) {
+            return wrong("another result of the operation");
+        }
+        if matches!(ours.op, Op::Tick) && p.age != m.age {
+            return wrong("the number of another tick");
+        }
+        if let (Op::Const { id: a }, Op::Const { id: b }) = (&ours.op, &theirs.op) {
+            let (a, b) = (&self.piece.consts[a.index()].data, &self.model.module.consts[b.index()].data);
+            return if self.constant(a, b, rows) { Ok(()) } else { wrong("another constant") };
+        }
+        if let (Op::Slice { start, stop, step }, Op::Slice { start: from, stop: to, step: by }, false) =
+            (&ours.op, &theirs.op, rows)
+            && let (Some(k), Some(lo), Some(hi)) = (self.inputs.get(&ours.args[0]), from.first(), to.first())
+            && (start.first(), stop.first()) == (Some(&0), Some(&(hi - lo)))
+            && (step, &start[1..], &stop[1..]) == (by, &from[1..], &to[1..])
+            && by.first() == Some(&1)
+        {
+            // Only the rows that it takes are received.
+            return self.received(*k, p.age, At { value: theirs.args[0], ..m }, Some([*lo, *hi]));
+        }
+        if !same_regions(self.piece, &ours.regions, self.model.module, &theirs.regions) {
+            return wrong("another region");
+        }
+        match (&ours.op, &theirs.op) {
+            (
+                Op::Project { conn: a, line: la, now_count: na, state_count: sa },
+                Op::Project { conn: b, line: lb, now_count: nb, state_count: sb },
+            ) if sa == sb => return self.delivery((ours, *a, *la, *na), p, (theirs, *b, *lb, *nb), m, rows),
+            (
+                Op::PlasticPre { conn: a, line: la, now_count: na, state_count: sa, synapse_count: ya },
+                Op::PlasticPre { conn: b, line: lb, now_count: nb, state_count: sb, synapse_count: yb },
+            ) if (sa, ya) == (sb, yb) => {
+                return self.delivery((ours, *a, *la, *na), p, (theirs, *b, *lb, *nb), m, rows);
+            }
+            (Op::PlasticPost { conn: a }, Op::PlasticPost { conn: b }) => self.synapses(*a, *b, 0, rows)?,
+            (a, b) if !self.same_op(a, b, rows) => return wrong(&format!("{a:?} instead of {b:?}")),
+            _ => {}
+        }
+        if ours.args.len() != theirs.args.len() {
+            return wrong("another number of operands");
+        }
+        let by_row = if rows { uses(self.model.module, theirs) } else { Some(vec![Use::Full; theirs.args.len()]) };
+        let Some(by_row) = by_row else { return wrong("it cannot be computed by rows") };
+        for ((a, b), u) in ours.args.iter().zip(&theirs.args).zip(by_row) {
+            self.same(At { value: *a, ..p }, At { value: *b, ..m }, rows && u == Use::Rows)?;
+        }
+        Ok(())
+    }
+
+    /// Equal operations, but for the extents of the piece's rows.
+    fn same_op(&self, ours: &Op, theirs: &Op, rows: bool) -> bool {
+        let Some(r) = self.rows.as_ref().filter(|_| rows) else { return ours == theirs };
+        let mut op = theirs.clone();
+        match &mut op {
+            Op::Broadcast { shape } | Op::Reshape { shape } => {
+                if let Some(n) = shape.first_mut() {
+                    *n = r.end - r.start;
+                }
+            }
+            Op::Slice { stop, .. } => {
+                if let Some(n) = stop.first_mut() {
+                    *n = r.end - r.start;
+                }
+            }
+            _ => {}
+        }
+        *ours == op
+    }
+
+    /// Synapses: the same sources, each synapse once, with its delay.
+    fn delivery(
+        &mut self,
+        ours: (&Node, ConnId, Option<LineId>, usize),
+        p: At,
+        theirs: (&'a Node, ConnId, Option<LineId>, usize),
+        m: At,
+        rows: bool,
+    ) -> Result<(), String> {
+        let (a, conn_a, line_a, now_a) = ours;
+        let (b, conn_b, line_b, now_b) = theirs;
+        let name = self.model.module.conns[conn_b.index()].name.clone();
+        let source = |args: &[ValueId], now: usize, line: Option<LineId>, m: &Module| match (now, line) {
+            (0, Some(l)) => m.lines.get(l.index()).map(|l| l.source),
+            _ => args.first().copied(),
+        };
+        let from = (source(&a.args, now_a, line_a, self.piece), source(&b.args, now_b, line_b, self.model.module));
+        let (Some(ours), Some(theirs)) = from else { return Err(format!("`{name}` has no source")) };
+        // A line and the value of this tick are of one source.
+        if let (1, Some(l)) = (now_a, line_a)
+            && self.piece.lines[l.index()].source != ours
+        {
+            return Err(format!("`{name}` takes events of two sources"));
+        }
+        // The piece may take for this tick's what the model takes from the line: then all its delays are one less.
+        let earlier = u32::from(now_a == 1 && now_b == 0);
+        self.same(At { value: ours, ..p }, At { value: theirs, age: m.age + earlier }, false)?;
+        self.synapses(conn_a, conn_b, earlier, rows)?;
+        let (rest_a, rest_b) = (&a.args[now_a..], &b.args[now_b..]);
+        if rest_a.len() != rest_b.len() {
+            return Err(format!("`{name}` has another number of operands"));
+        }
+        for (x, y) in rest_a.iter().zip(rest_b) {
+            let vector = !shape(&self.model.module.graph, *y).is_empty();
+            self.same(At { value: *x, ..p }, At { value: *y, ..m }, rows && vector)?;
+        }
+        Ok(())
+    }
+
+    /// Shows that a connection of the piece is the model's, for the piece's targets.
+    fn synapses(&mut self, ours: ConnId, theirs: ConnId, earlier: u32, rows: bool) -> Result<(), String> {
+        let c = &self.piece.conns[ours.index()];
+        let a = expand(c, self.piece.pools(), self.model.max_synapses).map_err(|e| e.message)?;
+        let posts = self.model.module.conns[theirs.index()].post_len;
+        let targets = self.rows.clone().filter(|_| rows).unwrap_or(0..posts);
+        let name = self.model.module.conns[theirs.index()].name.clone();
+        let b = self.model.table(theirs)?;
+        if a.pre_len() != b.pre_len() || c.post_len != targets.end - targets.start {
+            return Err(format!("`{name}` has other sources or targets"));
+        }
+        for i in 0..b.pre_len() {
+            let mut mine = a.row(i);
+            for s in b.row(i).filter(|s| targets.contains(&u64::from(b.post[*s]))) {
+                let Some(k) = mine.next() else { return Err(format!("`{name}`: a synapse of source {i} is missing")) };
+                let same = u64::from(a.post[k]) + targets.start == u64::from(b.post[s])
+                    && a.weight.at(k).to_bits() == b.weight.at(s).to_bits()
+                    && a.delay.at(k) + earlier == b.delay.at(s);
+                if !same {
+                    return Err(format!("`{name}`: a synapse of source {i} is another"));
+                }
+            }
+            if mine.next().is_some() {
+                return Err(format!("`{name}`: source {i} has a synapse too many"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Equal regions, whose constants are in the pools of two modules.
+fn same_regions(ours: &Module, a: &[Graph], theirs: &Module, b: &[Graph]) -> bool {
+    let constant = |x: ConstId, y: ConstId| {
+        let (x, y) = (ours.consts.get(x.index()), theirs.consts.get(y.index()));
+        matches!((x, y), (Some(x), Some(y)) if x.data == y.data)
+    };
+    let node = |x: &Node, y: &Node| {
+        let op = match (&x.op, &y.op) {
+            (Op::Const { id: x }, Op::Const { id: y }) => constant(*x, *y),
+            (x, y) => x == y,
+        };
+        op && x.args == y.args && x.results == y.results && same_regions(ours, &x.regions, theirs, &y.regions)
+    };
+    let graph = |x: &Graph, y: &Graph| {
+        let types = |g: &Graph| g.values.iter().map(|v| v.ty.clone()).collect::<Vec<_>>();
+        x.params == y.params
+            && x.results == y.results
+            && x.nodes.len() == y.nodes.len()
+            && types(x) == types(y)
+            && x.nodes.iter().zip(&y.nodes).all(|(x, y)| node(x, y))
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| graph(x, y))
+}

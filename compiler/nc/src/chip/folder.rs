@@ -1,0 +1,68 @@
+//! Bundles on disk.
+
+use nc_ir::Diagnostic;
+use nc_spinnaker2::bundle::{Bundle, MANIFEST, Manifest, table_bytes, table_text};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+/// Most bytes of a manifest.
+const MAX_MANIFEST: u64 = 256 << 20;
+/// Most bytes of any other file.
+const MAX_FILE: u64 = 64 << 20;
+
+/// True for a folder that holds a manifest.
+pub fn is_bundle(path: &Path) -> bool {
+    path.join(MANIFEST).is_file()
+}
+
+fn file(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
+    let unread = |e: &dyn std::fmt::Display| {
+        Diagnostic::error_nowhere("E0857", format!("{} cannot be read: {e}", path.display()))
+            .with_hint("write the bundle anew with `nc compile --target spinnaker2`")
+    };
+    let mut bytes = Vec::new();
+    let f = std::fs::File::open(path).map_err(|e| unread(&e))?;
+    f.take(most + 1).read_to_end(&mut bytes).map_err(|e| unread(&e))?;
+    if bytes.len() as u64 > most {
+        return Err(unread(&format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Reads a bundle.
+///
+/// # Errors
+/// E0857.
+pub fn read(path: &Path) -> Result<Bundle, Diagnostic> {
+    let at = path.join(MANIFEST);
+    let wrong = |e: String| Diagnostic::error_nowhere("E0857", format!("{} is not a manifest: {e}", at.display()));
+    let text = String::from_utf8(file(&at, MAX_MANIFEST)?).map_err(|e| wrong(e.to_string()))?;
+    let manifest = Manifest::parse(&text).map_err(wrong)?;
+    let mut files = BTreeMap::new();
+    for c in &manifest.cores {
+        for name in std::iter::once(&c.image).chain(&c.graph) {
+            // Names only, so that a manifest cannot reach outside its folder.
+            if name.contains(['/', '\\']) || name.starts_with('.') {
+                return Err(wrong(format!("{name:?} is no name of a file")));
+            }
+            files.insert(name.clone(), file(&path.join(name), MAX_FILE)?);
+        }
+    }
+    Ok(Bundle { manifest, files })
+}
+
+/// The files of a bundle with their names: the manifest, images, graphs, routing tables, the load specification and the
+/// report.
+pub fn files(bundle: &Bundle) -> Vec<(String, Vec<u8>)> {
+    let m = &bundle.manifest;
+    let mut all: Vec<(String, Vec<u8>)> = bundle.files.iter().map(|(n, b)| (n.clone(), b.clone())).collect();
+    for (chip, table) in m.tables.iter().enumerate() {
+        all.push((format!("routes-{chip}.txt"), table_text(table).into_bytes()));
+        all.push((format!("routes-{chip}.bin"), table_bytes(table, m.machine.core.count.value)));
+    }
+    all.push(("load.json".to_owned(), nc_spinnaker2::report::load_spec(m).into_bytes()));
+    all.push(("report.html".to_owned(), nc_spinnaker2::report::html(m).into_bytes()));
+    all.push((MANIFEST.to_owned(), m.text().into_bytes()));
+    all
+}

@@ -1,0 +1,123 @@
+//! Models on a many-core chip: what `nc-spinnaker2` is lent, and its emulator as a machine.
+
+mod command;
+mod folder;
+mod machine;
+
+pub use command::{compile, view};
+pub use folder::{is_bundle, read};
+pub use machine::{Chip, Numbers, face_of_bundle};
+
+use crate::args::ChipArgs;
+use nc_ir::Diagnostic;
+use nc_ir::graph::Module;
+use nc_ir::kernel::Program;
+use nc_ir::kernel::abi::Layout;
+use nc_spinnaker2::bundle::{Bundle, Place};
+use nc_spinnaker2::compile::{Options, Toolchain};
+use nc_spinnaker2::machine::{MACHINES, Machine};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the passes and threads of this program give to the crate that maps models.
+pub struct Tools {
+    /// Options of the passes.
+    pub passes: nc_compiler::Options,
+    /// Threads to use.
+    pub threads: u32,
+}
+
+impl Toolchain for Tools {
+    fn lower(&self, module: &Module) -> Result<Program, Vec<Diagnostic>> {
+        let options = nc_compiler::Options { parts: 1, ..self.passes.clone() };
+        let compiled = nc_compiler::compile(module.clone(), &options)?;
+        Ok(std::sync::Arc::unwrap_or_clone(compiled.program))
+    }
+
+    fn object(&self, program: &Program, layout: &Layout) -> Result<Vec<u8>, Diagnostic> {
+        object(program, layout)
+    }
+
+    fn execute(&self, n: usize, f: &(dyn Fn(usize) + Sync)) {
+        execute(self.threads, n, f);
+    }
+}
+
+fn object(program: &Program, layout: &Layout) -> Result<Vec<u8>, Diagnostic> {
+    let options = nc_mlir::arm::Options::default();
+    nc_mlir::arm::object(program, layout, &options).map_err(|e| {
+        let text = format!("the target spinnaker2 does not support {}", e.what);
+        let hint = "`--emit map` reports the mapping without code";
+        Diagnostic::error_nowhere("E0850", text).with_hint(format!("{}; {hint}", e.hint))
+    })
+}
+
+/// Calls `f` for each number below `n` on so many threads.
+pub fn execute(threads: u32, n: usize, f: &(dyn Fn(usize) + Sync)) {
+    let threads = (threads as usize).min(n);
+    if threads <= 1 {
+        return (0..n).for_each(f);
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..threads {
+            s.spawn(|| {
+                loop {
+                    let k = next.fetch_add(1, Ordering::Relaxed);
+                    if k >= n {
+                        break;
+                    }
+                    f(k);
+                }
+            });
+        }
+    });
+}
+
+/// What the command line says about the chip.
+///
+/// # Errors
+/// E0859 for a machine, level or core that is not there; E0800 for a file that cannot be read.
+pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
+    let wrong = |text: String, hint: &str| Diagnostic::error_nowhere("E0859", text).with_hint(hint);
+    let names = || MACHINES.iter().map(|m| m.0).collect::<Vec<_>>().join(", ");
+    let known = MACHINES.iter().any(|(n, _)| *n == args.machine);
+    let machine = if !known && args.machine.ends_with(".toml") {
+        let text = crate::driver::read_text(Path::new(&args.machine))?;
+        Machine::parse(&text)
+            .map_err(|e| wrong(format!("{}: {e}", args.machine), "see the machines that come with nc"))?
+    } else {
+        Machine::named(&args.machine)
+            .map_err(|e| wrong(e.to_string(), &format!("take one of {}, or a .toml file", names())))?
+    };
+    let mut options = Options::new(machine);
+    if let Some(name) = &args.performance {
+        let found = options.machine.level.iter().position(|l| l.name == *name);
+        let levels: Vec<&str> = options.machine.level.iter().map(|l| l.name.as_str()).collect();
+        let hint = format!("it has {}", levels.join(", "));
+        let text = format!("{} has no performance level {name}", options.machine.name);
+        options.level = Some(found.ok_or_else(|| wrong(text, &hint))?);
+    }
+    for (chip, core) in &args.dead {
+        let m = &options.machine;
+        if u64::from(*chip) >= m.chip_count() || *core >= m.core.usable.value {
+            let text = format!("{} has no core {chip}:{core}", m.name);
+            let hint = format!("chips are below {}, cores below {}", m.chip_count(), m.core.usable.value);
+            return Err(wrong(text, &hint));
+        }
+        options.dead.push(Place { chip: *chip, core: *core });
+    }
+    options.parts = args.parts.unwrap_or(1);
+    Ok(options)
+}
+
+/// Compiles a module for a chip, and checks the bundle.
+///
+/// # Errors
+/// What the passes, the mapping and the code generator refuse.
+pub fn bundle(module: Module, options: &Options, tools: &Tools) -> Result<Bundle, Vec<Diagnostic>> {
+    let module = nc_compiler::prepare(module, &tools.passes, &mut Vec::new())?;
+    let bundle = nc_spinnaker2::compile::compile(&module, options, tools)?;
+    nc_spinnaker2::check::check(&bundle, &module, options.max_synapses, tools)?;
+    Ok(bundle)
+}
