@@ -1,9 +1,9 @@
 //! Equality saturation of the pure part of the step function, and of the body of every region on its own.
 //!
 //! Ops with one result and no regions are terms; inputs, states, constants, deliveries and results of regions are leaves.
-//! [`rules`] add what equals a term, [`extract`] takes the cheapest form of every value that is needed, with
-//! [`price`] in nanoseconds; what became constant is computed then ([`settle`]). Large graphs are cut into stretches
-//! ([`piece`]), and stretches that look the same are saturated once. All bounds are numbers of terms and visits, so that a
+//! [`rules`] add what equals a term, `extract` takes the cheapest form of every value that is needed, with
+//! `price` in nanoseconds; what became constant is computed then (`settle`). Large graphs are cut into stretches
+//! (`piece`), and stretches that look the same are saturated once. All bounds are numbers of terms and visits, so that a
 //! model gives the same graph on every machine.
 
 mod analysis;

@@ -5,7 +5,7 @@
 //! - every core is there, is not dead, and holds what it is given: code, data, frames that do not overlap, a ring for all
 //!   packets of a slot;
 //! - keys do not collide, every packet is led to exactly the cores that need it, once, and tables fit their routers;
-//! - what a core computes and sends is the model's ([`graph`]): every synapse of a target stands in one piece, with the
+//! - what a core computes and sends is the model's (`graph`): every synapse of a target stands in one piece, with the
 //!   weight and, over all that packets and rings delay, with the delay of the model;
 //! - the tables of its scheduler say what the manifest says, and its constants and first state are those of its graph.
 //!
