@@ -8,6 +8,7 @@ mod elementwise;
 mod filetests;
 mod levels;
 mod nir;
+mod nir_back;
 mod onnx;
 mod products;
 mod reference;

@@ -460,9 +460,12 @@ pub struct ConvertArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The file to write: a .graph file from any model, a .nd file from a .nir, .onnx or .graph file, a .nir file from a .nir
-    /// file
+    /// The file to write: a .graph file from any model, a .nd file from a .nir, .onnx or .graph file, a .nir file from a
+    /// .nir, .nd or .graph file
     pub output: PathBuf,
+    /// Leave out what a .nir file cannot hold, and say so
+    #[arg(long)]
+    pub lossy: bool,
 }
 
 /// Arguments of `nc test`.

@@ -6,7 +6,7 @@
 
 use crate::sema::is_function;
 use crate::token::is_keyword;
-use nc_ir::graph::{Class, Graph, LineId, Module, Node, Op, PoolKind, ReduceKind, ValueId};
+use nc_ir::graph::{Class, ConstId, Graph, LineId, Module, Node, Op, PoolKind, ReduceKind, ValueId};
 use nc_ir::{DType, Diagnostic, Tensor, TensorType};
 use std::collections::{BTreeSet, HashMap};
 
@@ -105,6 +105,12 @@ struct Exporter<'a> {
     m: &'a Module,
     graph: &'a Graph,
     uses: Vec<u32>,
+    /// Nodes that take each value, by their places.
+    users: Vec<Vec<usize>>,
+    /// Values that something beside the nodes reads.
+    seen: Vec<bool>,
+    /// Values that are constants.
+    known: Vec<Option<ConstId>>,
     terms: Vec<Option<Term>>,
     taken: BTreeSet<String>,
     /// Names that are kept for values that the host knows.
@@ -134,12 +140,26 @@ impl<'a> Exporter<'a> {
         // These are named.
         m.probes.iter().for_each(|p| used(p.value, 2));
         m.lines.iter().for_each(|l| used(l.source, 2));
+        let (mut users, mut seen, mut known) =
+            (vec![Vec::new(); uses.len()], vec![false; uses.len()], vec![None; uses.len()]);
+        for (at, n) in graph.nodes.iter().enumerate() {
+            n.args.iter().for_each(|v| users[v.index()].push(at));
+            if let Op::Const { id } = n.op {
+                known[n.results[0].index()] = Some(id);
+            }
+        }
+        let outside = m.states.iter().map(|s| s.next).chain(m.outputs.iter().map(|o| o.value));
+        let inside = m.lines.iter().map(|l| l.source).chain(m.probes.iter().map(|p| p.value));
+        outside.chain(inside).for_each(|v| seen[v.index()] = true);
         let terms = vec![None; graph.values.len()];
         let taken = ["f", "number"].map(str::to_owned).into();
         Exporter {
             m,
             graph,
             uses,
+            users,
+            seen,
+            known,
             terms,
             taken,
             kept: HashMap::new(),
@@ -374,11 +394,9 @@ impl<'a> Exporter<'a> {
             n.op.info().class == Class::Elementwise
                 && n.args.iter().any(|a| *a != result && self.graph.ty(*a).extents().unwrap_or_default() == shape)
         };
-        let outside = self.m.states.iter().map(|s| s.next).chain(self.m.outputs.iter().map(|o| o.value));
-        let inside = self.m.lines.iter().map(|l| l.source).chain(self.m.probes.iter().map(|p| p.value));
-        let seen = outside.chain(inside).any(|v| v == result);
+        let seen = self.seen[result.index()];
         let scalar = self.graph.ty(x).extents().unwrap_or_default().is_empty();
-        if scalar && !seen && self.graph.nodes.iter().filter(|n| n.args.contains(&result)).all(transparent) {
+        if scalar && !seen && self.users[result.index()].iter().all(|n| transparent(&self.graph.nodes[*n])) {
             return self.term(x);
         }
         if self.graph.ty(x).extents().as_deref() == Some(shape) {
@@ -388,15 +406,12 @@ impl<'a> Exporter<'a> {
         let (true, Some(count)) = (scalar, count) else { return Err(self.unknown(at, node)) };
         let m = self.m;
         let graph = self.graph;
+        let id = self.known[x.index()];
         let mut repeated = |name: &str, one: &Tensor| {
             let bytes = one.bytes().repeat(count as usize);
             let shape = shape.iter().map(|d| *d as usize).collect();
             Tensor::from_bytes(one.dtype(), shape, &bytes).map(|t| self.array(name, &t))
         };
-        let id = graph.nodes.iter().find_map(|n| match n.op {
-            Op::Const { id } if n.results[0] == x => Some(id),
-            _ => None,
-        });
         let dtype = graph.ty(x).dtype;
         if let Some(id) = id {
             let c = &m.consts[id.index()];

@@ -93,7 +93,26 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "E0946",
         "this pair of files is not converted",
-        "`nc convert` makes .graph files of every model, .nd files of .nir, .onnx and .graph files, and .nir files of .nir files. \
-         What it cannot make is refused, and so is a name that HDF5 cannot hold.",
+        "`nc convert` makes .graph files of every model, .nd files of .nir, .onnx and .graph files, and .nir files of .nir, \
+         .nd and .graph files. What it cannot make is refused, and so is a name that HDF5 cannot hold.",
+    ),
+    (
+        "E0947",
+        "NIR cannot hold this",
+        "A model is to be written as a .nir file, and has something that no node of NIR stands for: plastic synapses, \
+         refractory time, initial values other than zero, an op between neurons. The message names it. --lossy leaves out \
+         what can be left out, and lists it.",
+    ),
+    (
+        "W0948",
+        "left out of a NIR file",
+        "With --lossy, something that NIR cannot hold was left out of the file. The file computes something else than the \
+         model does.",
+    ),
+    (
+        "N0949",
+        "how a NIR file is to be read",
+        "A .nir file holds equations, and no step. The note names the --dt and --discretise with which the file computes what \
+         the model does: to the bit where the terms of both are equal, else up to rounding and the method of the solver.",
     ),
 ];

@@ -241,7 +241,7 @@ pub fn order(flat: &Flat) -> Result<Order, Diagnostic> {
 
 /// A number for each node: nodes that reach each other have the same. Single nodes are alone even with an edge to
 /// themselves, which is in the component all the same.
-fn components(n: usize, next: &[Vec<usize>], edges: &[(usize, usize)]) -> Vec<usize> {
+pub(crate) fn components(n: usize, next: &[Vec<usize>], edges: &[(usize, usize)]) -> Vec<usize> {
     let (mut index, mut low) = (vec![usize::MAX; n], vec![0; n]);
     let (mut component, mut stack, mut count) = (vec![usize::MAX; n], Vec::new(), 0);
     let mut clock = 0;

@@ -4,6 +4,7 @@
 //! - [`primitive::TABLE`] lists the primitives and their parameters; reading, checking and documentation follow it.
 //! - [`preset::PRESETS`] lists the sets of choices that turn equations into a step of a simulator.
 //! - [`lower`](fn@lower) makes a [`Module`] of a file, with one [`Discretisation`].
+//! - [`raise`](mod@raise) makes a file of a model graph.
 //!
 //! Reading does no IO. A hostile file costs bounded time, memory and recursion, and gives a [`Diagnostic`]; see [`Limits`]
 //! and, for programs with a panic hook, [`is_reading`].
@@ -18,6 +19,7 @@ mod flat;
 mod hdf;
 mod lower;
 mod neuron;
+pub mod raise;
 mod shape;
 
 pub use hdf::is_guarded as is_reading;

@@ -194,6 +194,18 @@ fn shown(v: &Value) -> String {
 }
 
 impl File {
+    /// Gives nodes of the outermost graph other names, where `f` has one that no node has.
+    pub fn rename(&mut self, f: impl Fn(&str) -> Option<String>) {
+        let Some(graph) = &mut self.root.graph else { return };
+        for k in 0..graph.nodes.len() {
+            let before = graph.nodes[k].0.clone();
+            let Some(after) = f(&before).filter(|n| graph.nodes.iter().all(|(m, _)| m != n)) else { continue };
+            graph.nodes[k].0.clone_from(&after);
+            let ends = graph.edges.iter_mut().flat_map(|(a, b)| [a, b]);
+            ends.filter(|e| **e == before).for_each(|e| e.clone_from(&after));
+        }
+    }
+
     /// From the groups of an HDF5 file.
     ///
     /// # Errors
