@@ -18,6 +18,7 @@ pub mod rebuild;
 pub mod saturate;
 pub mod solve;
 pub mod states;
+pub mod tables;
 
 pub use pipeline::{Compiled, Level, LineHome, Math, Options, PassTime, StateHome, compile, prepare};
 

@@ -2,7 +2,7 @@
 
 use crate::cost::{Choice, Wishes};
 use crate::saturate::Region;
-use crate::{Errors, fold, hoist, lower, saturate, solve, states};
+use crate::{Errors, fold, hoist, lower, saturate, solve, states, tables};
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
@@ -157,6 +157,7 @@ fn optimise(mut module: Module, options: &Options, times: &mut Vec<PassTime>) ->
     if options.level > Level::O0 {
         regions = timed(times, "saturate", || saturate::run(&mut module, options))?;
         timed(times, "hoist", || hoist::run(&mut module));
+        timed(times, "tables", || tables::run(&mut module))?;
         timed(times, "fold last", || fold::run(&mut module));
     }
     timed(times, "verify graph", || nc_ir::graph::verify::verify(&module))

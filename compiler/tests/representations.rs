@@ -300,3 +300,32 @@ fn inputs_are_counted() {
     let bytes = &machine.arena()[at as usize..at as usize + 16];
     assert_eq!(bytes, [4i64.to_ne_bytes(), 20i64.to_ne_bytes()].concat());
 }
+
+/// The embedding of a token times weights is a row of a table; out of range, the token is clamped as before.
+#[test]
+fn rows_of_a_constant_table_are_multiplied_once() {
+    let mut d = Draws(5);
+    let mut m = Model::new();
+    let token = m.input("t", DType::I64, &[3]);
+    let table = m.constant(numbers(&mut d, DType::F32, &[6, 5], 0.8, false));
+    let w = m.constant(numbers(&mut d, DType::F32, &[7, 5], 0.8, true));
+    let right = m.constant(numbers(&mut d, DType::F32, &[5, 4], 0.8, false));
+    let bias = m.constant(numbers(&mut d, DType::F32, &[7], 0.8, false));
+    let x = m.m.builder().gather(table, token, 0).expect("gather");
+    let y = m.m.builder().linear(x, w, Some(bias)).expect("linear");
+    m.output(y);
+    let y = m.m.builder().matmul(x, right).expect("matmul");
+    m.output(y);
+    let left =
+        |level: Level| compile(m.m.clone(), &Options { level, ..Options::default() }).expect("good").products.len();
+    assert_eq!((left(Level::O0), left(Level::O2)), (2, 0));
+    for tokens in [vec![0i64, 5, 3], vec![-4, 9, 2]] {
+        let given = Tensor::from_vec(vec![3], tokens).expect("three");
+        let [want, got] = [Level::O0, Level::O2].map(|level| {
+            let compiled = compile(m.m.clone(), &Options { level, ..Options::default() }).expect("good");
+            let mut interpreter = nc_ir::interp::Interpreter::new(compiled.module).expect("a solved module");
+            interpreter.step(std::slice::from_ref(&given)).expect("one input").outputs
+        });
+        assert!(want.iter().zip(&got).all(|(w, g)| nc_ir::graph::testing::same(w, g)), "{want:?}\n{got:?}");
+    }
+}

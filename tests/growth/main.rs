@@ -5,7 +5,7 @@
 
 #![cfg(unix)]
 
-use nc_compiler::{Options, compile, fold, hoist, lower, saturate, solve};
+use nc_compiler::{Options, compile, fold, hoist, lower, saturate, solve, tables};
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::{Diagnostic, Tensor, TensorType};
@@ -187,6 +187,8 @@ fn passes(model: &Model) -> Times {
     done("saturate");
     hoist::run(&mut module);
     done("hoist");
+    tables::run(&mut module).expect("a well-typed graph");
+    done("tables");
     fold::run(&mut module);
     done("fold last");
     nc_ir::graph::verify::verify(&module).expect("a valid graph");

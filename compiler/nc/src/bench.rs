@@ -18,10 +18,10 @@ use nc_runtime::run::Frames;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Least time of a round.
-const ROUND: Duration = Duration::from_millis(4);
+/// Least time of a round: short, so that some rounds are not interrupted on a busy machine.
+const ROUND: Duration = Duration::from_micros(300);
 /// Rounds.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 60;
 
 /// Runs the command.
 ///
@@ -84,7 +84,7 @@ struct Trial {
     /// Part of the inputs that are not zero.
     activity: f64,
     repr: Repr,
-    /// Set for a convolution with square windows: the side of the image, of the window, and the stride.
+    /// Set for a convolution with square windows: the side of the image, of the window, and the padding.
     window: Option<(u64, u64, u64)>,
 }
 
@@ -112,7 +112,7 @@ impl Trial {
         let w = b.constant(id)?;
         let y: ValueId = match self.window {
             None => b.linear(x, w, None)?,
-            Some((_, _, stride)) => b.conv(x, w, None, vec![stride; 2], vec![0; 4], vec![1; 2], 1)?,
+            Some((_, _, pad)) => b.conv(x, w, None, vec![1; 2], vec![pad; 4], vec![1; 2], 1)?,
         };
         m.graph.values[y.index()].name = "y".into();
         m.outputs.push(Port { name: "y".into(), value: y });
@@ -175,10 +175,10 @@ fn calibrate() -> Result<Costs, Stop> {
     c.latency = (row(2048, 4).time()? - nothing) / 2048.0;
     let tiles = (rows(256, 8, 64).time()? - nothing) / (64.0 * 8.0);
     c.tile = (tiles - 8.0 * (8.0 * c.link).max(c.latency)).max(0.5);
-    // Rows of weights of 0.5, 8 and 128 MiB.
-    for (level, (inputs, outputs)) in [(512, 256), (1024, 2048), (4096, 8192)].into_iter().enumerate() {
-        let t = row(inputs, outputs).time()?;
-        c.levels[level].ns_per_byte = t / (inputs * outputs * 4) as f64;
+    c.row_link = (row(256, 256).time()? - nothing) / (256.0 * 256.0 / 4.0);
+    // Weights of 0.25, 4 and 64 MiB, each read once.
+    for (level, side) in [256, 1024, 4096].into_iter().enumerate() {
+        c.levels[level].ns_per_byte = events(row(side, side), 1.0).time()? / (side * side * 4) as f64;
     }
     let (few, many) = (sparse(row(1024, 1024), 0.05), sparse(row(1024, 1024), 0.15));
     let (few, many) = (few.time()?, many.time()?);
@@ -190,19 +190,19 @@ fn calibrate() -> Result<Costs, Stop> {
     c.scan = (events(row(1 << 15, 4), 0.0).time()? - nothing) / f64::from(1 << 15);
     let (none, some) = (events(row(8192, 4), 0.0).time()?, events(row(8192, 4), 0.1).time()?);
     let each = (some - none) / 819.2;
-    let wide = (events(row(1024, 1024), 0.2).time()? - events(row(1024, 1024), 0.1).time()?) / 102.4;
-    c.add_row = (wide / 256.0).max(0.01);
-    c.add = 2.0 * c.add_row;
-    c.push = (each * 0.4).max(0.1);
-    c.event = (each - c.push).max(0.1);
-    let (none, some) = (events(rows(32, 256, 4), 0.0).time()?, events(rows(32, 256, 4), 0.2).time()?);
+    let all = events(row(256, 256), 1.0).time()? - nothing - 256.0 * c.scan;
+    c.add_row = ((all / 256.0 - each) / 63.0).max(0.01);
+    c.event = ((each - c.add_row) * 0.6).max(0.1);
+    c.push = ((each - c.add_row) * 0.4).max(0.1);
+    let columns = |t: Trial, density: f64| Trial { density, repr: Repr::SparseEvents, ..t };
+    let wide = |density: f64| columns(events(row(1024, 1024), 0.2), density).time();
+    c.scatter = (wide(0.2)? - wide(0.1)?) / (0.2 * 0.1 * 1024.0 * 1024.0);
+    let thin = |activity: f64| columns(events(row(8192, 8), activity), 0.02).time();
+    c.walk = ((thin(0.1)? - thin(0.0)?) / 819.2 - c.push - c.event - 0.16 * c.scatter).max(0.2);
     let count = 0.2 * 32.0 * 256.0;
-    c.walk = ((some - none) / count - c.push - c.latency).max(0.2);
     let (less, more) = (events(rows(32, 256, 256), 0.1).time()?, events(rows(32, 256, 256), 0.3).time()?);
     let per = (more - less) / (count * 8.0) - (c.push + c.walk) / 8.0;
     c.index = (per - 8.0 * c.link).max(0.0);
-    let columns = |density: f64| Trial { density, repr: Repr::SparseEvents, ..events(row(1024, 1024), 0.2) };
-    c.scatter = (columns(0.2).time()? - columns(0.1).time()?) / (0.2 * 0.1 * 1024.0 * 1024.0);
     let image = |outputs: u64, activity: f64, taps: u64, repr: Repr| Trial {
         rows: 4,
         inputs: 4,
@@ -210,20 +210,24 @@ fn calibrate() -> Result<Costs, Stop> {
         density: 1.0,
         activity,
         repr,
-        window: Some((34, taps, 1)),
+        window: Some((34, taps, 0)),
     };
     let silent = image(16, 0.0, 3, Repr::Events).time()?;
     let scanned = c.scan * f64::from(4 * 4 * 34 * 34);
-    c.transpose = ((silent - scanned - 3.0 * nothing) / f64::from(4 * 16 * 32 * 32)).max(0.05);
+    c.settle = ((silent - scanned - 3.0 * nothing) / f64::from(4 * 16 * 32 * 32)).max(0.05);
     let (thin, thick) = (image(4, 0.2, 3, Repr::Events).time()?, image(32, 0.2, 3, Repr::Events).time()?);
     let reached = 0.2 * 4.0 * 4.0 * 32.0 * 32.0 * 9.0;
-    let turned = c.transpose * f64::from(4 * 28 * 32 * 32);
+    let turned = c.settle * f64::from(4 * 28 * 32 * 32);
     c.add = ((thick - thin - turned) / (reached * 7.0)).max(0.05);
     let rest = thin - image(4, 0.0, 3, Repr::Events).time()?;
     let events = 0.2 * 4.0 * 4.0 * 34.0 * 34.0;
     c.place = ((rest - events * (c.push + c.walk + c.event)) / reached - c.add).max(0.2);
-    let framed = image(16, 1.0, 3, Repr::Dense).time()?;
-    let links = f64::from(4 * 32 * 32 * 36 * 16 / 4) * c.link;
-    c.copy = ((framed - links - nothing) / f64::from(4 * 4 * 34 * 34)).clamp(0.0, 1.0);
+    // The same positions from an image with padding and from one that has it already.
+    let bare = image(16, 1.0, 3, Repr::Dense).time()?;
+    let framed = Trial { window: Some((32, 3, 1)), ..image(16, 1.0, 3, Repr::Dense) }.time()?;
+    c.frame = ((framed - bare - nothing) / f64::from(4 * 4 * 32 * 32)).clamp(0.0, 4.0);
+    // Rows that become lanes: what many of them take, but for looking and for the links.
+    let turned = sparse(rows(32, 512, 8), 0.01).time()?;
+    c.turn = (turned / f64::from(32 * 520) - c.look).clamp(0.05, 2.0);
     Ok(c)
 }

@@ -93,6 +93,8 @@ pub struct Window {
     pub reach: f64,
     /// Links of an output's chain.
     pub depth: u64,
+    /// There is padding: the dense program copies the input into a frame.
+    pub padded: bool,
 }
 
 /// A product as the predictions see it.
@@ -247,12 +249,13 @@ fn tiles(p: &Product, rows: u64, depth: f64, c: &Costs) -> f64 {
         2 | 3 => (rows, 16),
         _ => (4, 8),
     };
+    let link = if rows <= 1 { c.row_link } else { c.link };
     let tile = |rows: u64, lanes: u64| {
         // What does not fill a register is computed one by one.
         let whole = rows as f64 * (lanes / LANES) as f64 * width(p);
         let single = (lanes % LANES) as f64;
-        let passes = if whole > 0.0 { depth * (whole * c.link).max(c.latency) } else { 0.0 };
-        passes + single * depth * (rows as f64 * c.link).max(c.latency) + c.tile
+        let passes = if whole > 0.0 { depth * (whole * link).max(c.latency) } else { 0.0 };
+        passes + single * depth * (rows as f64 * link).max(c.latency) + c.tile
     };
     let column = |lanes: u64| {
         let (whole, rest) = (rows / tile_rows, rows % tile_rows);
@@ -268,7 +271,8 @@ fn dense(p: &Product, c: &Costs) -> f64 {
         None => c.kernel + tiles(p, p.rows, p.inputs as f64, c).max(c.stream(bytes, bytes)),
         Some(w) => {
             let rows = p.rows.saturating_mul(w.positions);
-            2.0 * c.kernel + tiles(p, rows, w.depth as f64, c) + c.copy * (p.rows * p.inputs) as f64
+            let copied = if w.padded { c.kernel + c.frame * (p.rows * p.inputs) as f64 } else { 0.0 };
+            c.kernel + tiles(p, rows, w.depth as f64, c) + copied
         }
     }
 }
@@ -288,7 +292,7 @@ fn events(p: &Product, c: &Costs) -> f64 {
         let outputs = (p.rows * p.outputs * w.positions) as f64;
         let reached = events * w.reach;
         let places = reached * (c.place + vectors * c.add);
-        return list + c.kernel + events * c.event + places + outputs * c.transpose;
+        return list + c.kernel + events * c.event + places + outputs * c.settle;
     }
     let all = weight_count(p) as f64 * p.elem as f64;
     if p.rows == 1 {
@@ -307,7 +311,9 @@ fn events(p: &Product, c: &Costs) -> f64 {
     };
     let (whole, rest) = (p.outputs / 32, p.outputs % 32);
     let links = events * (whole as f64 * per_event(32) + per_event(rest));
-    list + c.kernel + p.rows as f64 * panels * c.tile + links.max(c.stream(all, all))
+    list + c.kernel
+        + p.rows as f64 * panels * c.tile
+        + links.max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all))
 }
 
 /// Bytes of the index of one of `n`.
@@ -325,8 +331,8 @@ fn sparse(p: &Product, nonzero: u64, c: &Costs) -> f64 {
         return look + c.kernel + compute.max(p.rows as f64 * c.stream(bytes, bytes));
     }
     // Rows are the lanes; inputs and outputs change places.
-    let passes = nonzero as f64 * (registers(p.rows) * width(p) * c.link * 1.5 + c.index).max(c.latency);
-    let turned = (elements + p.rows as f64 * p.outputs as f64) * c.transpose;
+    let passes = nonzero as f64 * (registers(p.rows) * width(p) * c.link * 2.0 + c.index).max(c.latency);
+    let turned = (elements + p.rows as f64 * p.outputs as f64) * c.turn;
     look + 2.0 * c.kernel + chains + turned + passes.max(c.stream(bytes, bytes))
 }
 

@@ -22,7 +22,7 @@ macro_rules! costs {
         }
 
         impl Costs {
-            /// The built-in table, see `docs/representations.md` for where its figures were measured.
+            /// The built-in table: what `nc bench --calibrate` measured on the machine that it names, rounded.
             pub fn cpu() -> Costs {
                 Costs { machine: BUILT_IN.to_owned(), $($field: $default,)* levels: LEVELS }
             }
@@ -43,51 +43,59 @@ macro_rules! costs {
     };
 }
 
-const BUILT_IN: &str = "AMD EPYC (Zen 3), one core";
+const BUILT_IN: &str = "AMD EPYC (family 25, model 17), one core of a shared virtual machine";
 
 const LEVELS: [Cache; 3] = [
-    Cache { bytes: 768e3, ns_per_byte: 0.025 },
-    Cache { bytes: 24e6, ns_per_byte: 0.035 },
-    Cache { bytes: f64::INFINITY, ns_per_byte: 0.08 },
+    Cache { bytes: 768e3, ns_per_byte: 0.0131 },
+    Cache { bytes: 24e6, ns_per_byte: 0.0155 },
+    Cache { bytes: f64::INFINITY, ns_per_byte: 0.047 },
 ];
 
 costs! {
     /// To begin a kernel.
-    kernel: 15.0;
+    kernel: 5.5;
     /// To begin and end the chains of a tile.
-    tile: 8.0;
+    tile: 7.5;
     /// A link of four chains side by side, its operands in the cache.
-    link: 0.16;
+    link: 0.226;
+    /// A link of four chains side by side where a single row reads each weight once, from the second level of cache.
+    row_link: 0.31;
     /// From a link of a chain to the next, where nothing else is to be done.
-    latency: 1.2;
+    latency: 1.16;
     /// To find where the weights of an event lie.
-    index: 0.4;
+    index: 0.1;
     /// To look at an element for an event.
-    scan: 0.12;
+    scan: 0.095;
     /// To append an event to a list.
-    push: 1.0;
+    push: 0.5;
     /// To sort an event into its row.
-    walk: 1.8;
+    walk: 1.5;
     /// To begin the work of an event.
-    event: 4.0;
+    event: 0.8;
     /// To add to four outputs in memory.
     add: 0.5;
     /// To add to four outputs in memory, for one of a group of events.
-    add_row: 0.25;
+    add_row: 0.2;
     /// To find one of the positions that an event of a convolution reaches.
-    place: 2.0;
+    place: 0.85;
+    /// To bring an element from one row to a place among those of other rows.
+    turn: 0.5;
     /// To bring an element of one layout to its place in another.
     transpose: 0.4;
+    /// To begin a sum of a convolution's events, and to bring it to its place.
+    settle: 0.8;
     /// To copy an element.
     copy: 0.15;
+    /// To copy an element into a frame with padding.
+    frame: 1.5;
     /// To look at an element for being finite.
-    look: 0.06;
+    look: 0.1;
     /// To begin and end a sparse chain.
-    chain: 2.0;
+    chain: 1.0;
     /// A link of a sparse chain.
-    gather: 0.35;
+    gather: 0.235;
     /// To add one weight of an event to the output that it is for.
-    scatter: 0.7;
+    scatter: 0.45;
 }
 
 impl Default for Costs {

@@ -21,12 +21,12 @@ fn best(p: &Product) -> Repr {
 #[test]
 fn the_cheapest_is_what_has_the_least_to_do() {
     let all = 1 << 20;
-    assert_eq!(best(&product(1024, 1024, 1, all, 1.0)), Repr::Dense);
+    assert_eq!(best(&product(1024, 1024, 4, all, 1.0)), Repr::Dense);
     assert_eq!(best(&product(1024, 1024, 1, all, 0.02)), Repr::Events);
     assert_eq!(best(&product(1024, 1024, 1, all / 20, 1.0)), Repr::Sparse);
     assert_eq!(best(&product(1024, 1024, 1, all / 20, 0.05)), Repr::SparseEvents);
     assert_eq!(best(&product(256, 256, 32, 1 << 16, 0.05)), Repr::Events);
-    let window = Some(Window { positions: 1024, reach: 9.0, depth: 36 });
+    let window = Some(Window { positions: 1024, reach: 9.0, depth: 36, padded: false });
     let p = Product { window, ..product(16, 4096, 1, 576, 0.03) };
     assert_eq!(best(&p), Repr::Events);
     assert_eq!(best(&Product { activity: 1.0, ..p }), Repr::Dense);

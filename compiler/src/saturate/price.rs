@@ -90,7 +90,7 @@ impl Prices<'_> {
                 let weights = Weights::Any;
                 Product { outputs, inputs, rows: result.count() / outputs.max(1), weights, input: Input::Dense, ..base }
             }
-            Op::Conv { stride, groups, .. } => {
+            Op::Conv { stride, pad, groups, .. } => {
                 let axes = ew.len() - 2;
                 let taps: u64 = ew[2..].iter().product();
                 let positions = ey[ey.len() - axes..].iter().product();
@@ -98,7 +98,8 @@ impl Prices<'_> {
                 let images: u64 = ex[..ex.len() - axes - 1].iter().product();
                 let reach = taps as f64 / stride.iter().product::<u64>().max(1) as f64;
                 let inputs = ew[1] * ex[ex.len() - axes..].iter().product::<u64>();
-                let window = Some(Window { positions, reach, depth: ew[1] * taps });
+                let padded = pad.iter().any(|p| *p > 0);
+                let window = Some(Window { positions, reach, depth: ew[1] * taps, padded });
                 Product { outputs: ew[0] / groups, inputs, rows: images * groups, window, ..base }
             }
             _ => return f64::MAX,

@@ -138,7 +138,10 @@ impl<'a> Facts<'a> {
                 Level::O2 => alternatives(&product, &options.wishes.costs),
                 _ => Vec::new(),
             };
-            let (mut repr, mut reason) = match (options.level, alternatives.first()) {
+            // No list is made of a value of which nothing is known.
+            let listed = |r: Repr| matches!(r, Repr::Events | Repr::SparseEvents);
+            let best = alternatives.iter().find(|a| activity.1 != Origin::Unknown || !listed(a.repr));
+            let (mut repr, mut reason) = match (options.level, best) {
                 // What is counted has to be there as a whole.
                 _ if options.wishes.count => (Repr::Dense, Reason::Rule),
                 (Level::O2, Some(best)) => (best.repr, Reason::Cost),
@@ -160,7 +163,7 @@ impl<'a> Facts<'a> {
                     );
                 }
             }
-            let drive = if matches!(repr, Repr::Events | Repr::SparseEvents) { drive } else { Drive::Dense };
+            let drive = if listed(repr) { drive } else { Drive::Dense };
             self.chosen.insert(k, Chosen { repr, drive, number: registry.choices.len() });
             registry.choices.push(Choice {
                 name,
@@ -201,7 +204,7 @@ impl<'a> Facts<'a> {
             finite,
             window: None,
         };
-        if let Op::Conv { groups, .. } = &node.op {
+        if let Op::Conv { groups, pad, .. } = &node.op {
             let (ex, ew, ey) = (self.extents(node.args[0]), self.extents(node.args[1]), self.extents(node.results[0]));
             let n = ew.len() - 2;
             let lead = ex.len() - n - 1;
@@ -213,7 +216,8 @@ impl<'a> Facts<'a> {
                 return None;
             }
             let reach = positions as f64 * taps as f64 / area as f64;
-            let window = Some(Window { positions, reach: reach.min(taps as f64), depth: ew[1] * taps });
+            let padded = pad.iter().any(|p| *p > 0);
+            let window = Some(Window { positions, reach: reach.min(taps as f64), depth: ew[1] * taps, padded });
             let sizes: Vec<String> = ew[2..].iter().map(u64::to_string).collect();
             let what = format!("convolution {} -> {}, window {}", ex[lead], ew[0], sizes.join(" x "));
             let (outputs, inputs, rows) = (ew[0] / groups, ew[1] * area, images * groups);
