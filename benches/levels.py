@@ -2,11 +2,11 @@
 
     python3 levels.py [--nc ../target/release/nc] [--models FOLDER] [--rounds 5] [--reps 5] [--profile] [MODEL=INPUT ..]
 
-FOLDER holds folders of a model each: `model.onnx` with `in.npz`, and `model.nir` with `nir_in.npz`, where these are there.
+FOLDER holds folders of a model each: `model.onnx` with `in.npz`, and `model.nir` with `nir_in.npz`, where there are such.
 A pair MODEL=INPUT names one more. Without either, products that this script makes are timed: dense, pruned and spiking
 ones. With --profile, each model is profiled first, on the same input. Levels take turns, so that a busy machine slows
-both; what counts is the fastest run of each. The results of both levels are compared to the bit. Exits with 1 if a model is
-slower than 1.05 times its time at -O0 or differs.
+both; what counts is the fastest run of each. The results of both levels are compared to the bit. Exits with 1 if a
+model is slower than 1.05 times its time at -O0 or differs.
 """
 import argparse
 import json
@@ -81,32 +81,41 @@ def processor_time(nc, args, reps):
         run(nc, [*args, "--repeat", str(n), "--timings", "json"])
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return max(used[1] - used[0], 0) / reps
+    # The clock of processor time is no finer than this.
+    return max(used[1] - used[0], 1e-4) / reps
 
 
 def run(nc, args):
     done = subprocess.run([nc, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit code {done.returncode}")
+        said = done.stderr.strip().splitlines()
+        raise RuntimeError(said[0] if said else f"exit code {done.returncode}")
     return done.stdout
 
 
 def measure(a, name, model, source):
     with tempfile.TemporaryDirectory() as tmp:
         extra = ["--no-profile"]
+        # A .nir file has no tick; a `card.json` beside it may say which one it was made for.
+        card = os.path.join(os.path.dirname(model), "card.json")
+        tick = []
+        if model.endswith(".nir") and os.path.exists(card):
+            dt = json.load(open(card)).get("nir", {}).get("dt")
+            tick = ["--dt", str(dt)] if dt else []
         try:
             try:
-                run(a.nc, ["run", model, "--input", source, "-O0", *extra, "--repeat", "1", "--timings", "json"])
+                run(a.nc, ["run", model, *tick, "--input", source, "-O0", *extra, "--repeat", "1", "--timings", "json"])
             except RuntimeError:
                 source = sample(source, tmp, model)
             if a.profile:
                 kept = os.path.join(tmp, "profile.json")
-                run(a.nc, ["profile", model, "--input", source, "-o", kept])
+                run(a.nc, ["profile", model, *tick, "--input", source, "-o", kept])
                 extra = ["--profile", kept]
             best, out = {}, {}
             for turn in range(a.rounds):
                 for level in ("0", "2"):
-                    args = ["run", model, "--input", source, "-O" + level, *(extra if level == "2" else ["--no-profile"])]
+                    known = extra if level == "2" else ["--no-profile"]
+                    args = ["run", model, *tick, "--input", source, "-O" + level, *known]
                     if turn == 0:
                         out[level] = os.path.join(tmp, level + ".npz")
                         run(a.nc, [*args, "--output", out[level]])

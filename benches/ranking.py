@@ -27,7 +27,8 @@ def cases():
         kind = "spike" if activity < 0.2 else "real"
         out.append((f"{n}x{n} weights {density} active {activity}", 1, n, n, density, activity, kind, None))
     for rows, m, density, activity in itertools.product((8, 32), (10, 256), (0.1, 1.0), (0.05, 0.3)):
-        out.append((f"{rows} rows 256x{m} weights {density} active {activity}", rows, 256, m, density, activity, "real", None))
+        name = f"{rows} rows 256x{m} weights {density} active {activity}"
+        out.append((name, rows, 256, m, density, activity, "real", None))
     for channels, taps, stride, activity in itertools.product((4, 16, 32), (3, 5), (1, 2), (0.02, 0.1, 0.3)):
         name = f"window {taps} of 4 -> {channels} by {stride} active {activity}"
         out.append((name, 1, 4, channels, 1.0, activity, "real", (32, taps, stride)))
