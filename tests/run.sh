@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is taken: shape, lints, documents, licences, tests.
-# What cannot run here (no rustfmt, no clippy, no cargo-deny, no numpy, no reference data) is skipped by name.
+# What cannot run here (no rustfmt, no clippy, no cargo-deny, no numpy, no reference data, no LLVM) is skipped by name.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,6 +44,18 @@ fi
 
 step "tests"
 cargo test --locked "${profile[@]}" --workspace --no-fail-fast
+
+step "through LLVM"
+llvm=${MLIR_SYS_220_PREFIX:-/usr/lib/llvm-22}
+if [ -e "$llvm/lib/libMLIR.so" ] && [ -e "$llvm/lib/libclang.so" ]; then
+    cargo clippy --locked "${profile[@]}" -p nc-mlir --features llvm --all-targets -- -D warnings
+    cargo test --locked "${profile[@]}" -p nc-mlir --features llvm --no-fail-fast
+    if [ -z "${NC_PTXAS:-}" ]; then
+        skipped+=("assembling PTX: NC_PTXAS does not name a ptxas (it comes in the PyPI package nvidia-cuda-nvcc-cu12)")
+    fi
+else
+    skipped+=("the backend through LLVM: LLVM and MLIR 22 are not in $llvm (README.md says which packages they are)")
+fi
 
 if [ ${#skipped[@]} -gt 0 ]; then
     printf '\nskipped: %s\n' "${skipped[@]}"

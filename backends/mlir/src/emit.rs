@@ -9,8 +9,10 @@ mod lists;
 mod memory;
 mod narrow;
 mod ops;
+pub(crate) mod threads;
 
 use crate::error::Unsupported;
+use crate::gpu::Shape;
 use crate::ir::{Ir, V, Write};
 use melior::ir::Module;
 use nc_ir::kernel::abi::{Layout, Place};
@@ -18,6 +20,7 @@ use nc_ir::kernel::{
     Block, BufId, Carried, Emit, Kernel, Parallel, Program, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use threads::{Meet, Threads};
 
 /// Result of emitting something.
 pub(crate) type Emitted<T> = Result<T, Unsupported>;
@@ -34,6 +37,10 @@ pub(crate) const KERNEL_PARAMS: usize = 5;
 pub(crate) struct Machine {
     /// True if only 32-bit integers and `f32` exist: everything wider is written out, and so is rounding to integers.
     pub small: bool,
+    /// How many threads run each kernel together; 0 if parts do not work together.
+    pub threads: u32,
+    /// Whether it is a graphics processor.
+    pub gpu: bool,
 }
 
 /// A value of the kernel IR.
@@ -56,6 +63,8 @@ pub(crate) struct Emitter<'c, 'p> {
     slots: Vec<Option<Cell<'c>>>,
     depth: usize,
     machine: Machine,
+    /// The threads that run this together, where they do.
+    threads: Option<Threads<'c>>,
     /// Functions of [`expand`] that are called.
     pub helpers: BTreeSet<expand::Helper>,
 }
@@ -66,7 +75,8 @@ impl<'c> Write<'c> for Emitter<'c, '_> {
     }
 }
 
-/// Adds the function of `kernel` to the module; the helpers that it calls.
+/// Adds the function of `kernel` to the module; the helpers that it calls. If several threads run it together, it has
+/// three more parameters: function and argument of their barrier, and how many there are; the part is the thread.
 pub(crate) fn kernel<'c>(
     module: &Module<'c>,
     context: &'c melior::Context,
@@ -79,60 +89,117 @@ pub(crate) fn kernel<'c>(
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let mut arguments = vec![ptr, ptr, ptr, i64, i64];
     arguments.resize(KERNEL_PARAMS + kernel.iterations.len(), i64);
+    if machine.threads > 0 {
+        arguments.extend([ptr, ptr, i64]);
+    }
     let mut helpers = BTreeSet::new();
     ir.function(module, (symbol, false), &arguments, None, |ir, a| {
-        let &[arena, consts, frames, tick, part, ref iterations @ ..] = a else {
-            return Err(Unsupported::malformed("a kernel function has five parameters or more"));
-        };
-        let one = program.parts <= 1 || kernel.parallel.is_none();
-        let mut e = Emitter {
-            ir: ir.fork(),
-            program,
-            layout,
-            arena,
-            consts,
-            hosts: BTreeMap::new(),
-            part,
-            slots: vec![None; kernel.vals.max(Kernel::ENTRY_VALS) as usize],
-            depth: 0,
-            machine,
-            helpers: BTreeSet::new(),
-        };
-        if one {
-            e.part = e.ir.i64(0);
-        }
-        let mut used = BTreeSet::new();
-        buffers(&kernel.body, &mut used, MAX_DEPTH)?;
-        for b in used {
-            if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
-                let p = e.ir.frame(frames, *n);
-                e.hosts.insert(*n, p);
+        let (a, threads) = match (machine.threads, a) {
+            (0, a) => (a, None),
+            (_, [a @ .., function, argument, count]) => {
+                let meet = Meet::Call(*function, *argument);
+                (a, Some(Threads { id: a[4], count: *count, shape: Shape::of(kernel), meet }))
             }
-        }
-        let (lo, hi) = match kernel.parallel {
-            None => (e.ir.i64(0), e.ir.i64(0)),
-            Some(p) if one => {
-                let (lo, hi) = p.range(0, 1);
-                (e.ir.i64(lo as i64), e.ir.i64(hi as i64))
-            }
-            Some(p) => {
-                let next = e.ir.plus(part, 1);
-                (e.part_start(p, part), e.part_start(p, next))
-            }
+            (_, a) => (a, None),
         };
-        e.index(Kernel::TICK, tick)?;
-        e.index(Kernel::PART, e.part)?;
-        e.index(Kernel::LO, lo)?;
-        e.index(Kernel::HI, hi)?;
-        for (v, i) in kernel.iterations.iter().zip(iterations) {
-            e.index(*v, *i)?;
-        }
-        e.block(&kernel.body)?;
-        helpers = e.helpers;
-        e.ir.check()?;
+        helpers = body(ir, a, (program, layout), kernel, (machine, threads))?;
         Ok(None)
     })?;
     Ok(helpers)
+}
+
+/// Adds the function of `kernel` to a module of a graphics processor, whose threads run it together. It is given what
+/// other kernel functions are given, without the part.
+pub(crate) fn gpu_kernel<'c>(
+    module: melior::ir::BlockRef<'c, '_>,
+    context: &'c melior::Context,
+    symbol: &str,
+    (program, layout): (&Program, &Layout),
+    kernel: &Kernel,
+) -> Emitted<()> {
+    let mut ir = Ir::new(context, false);
+    let (ptr, i64) = (ir.types.ptr, ir.types.i64);
+    let mut arguments = vec![ptr, ptr, ptr, i64];
+    arguments.resize(KERNEL_PARAMS - 1 + kernel.iterations.len(), i64);
+    ir.gpu_function(module, symbol, &arguments, |ir, a| {
+        let (thread, size) = (ir.gpu_number("gpu.thread_id"), ir.gpu_number("gpu.block_dim"));
+        let shape = Shape::of(kernel);
+        let (id, count) = match shape {
+            Shape::Block => (thread, size),
+            Shape::Grid => {
+                let (block, blocks) = (ir.gpu_number("gpu.block_id"), ir.gpu_number("gpu.grid_dim"));
+                let start = ir.mul(block, size);
+                (ir.add(start, thread), ir.mul(blocks, size))
+            }
+        };
+        let mut all = a[..4].to_vec();
+        all.push(ir.i64(0));
+        all.extend(&a[4..]);
+        let threads = Threads { id, count, shape, meet: Meet::Gpu };
+        let machine = Machine { small: false, threads: 0, gpu: true };
+        body(ir, &all, (program, layout), kernel, (machine, Some(threads)))?;
+        Ok(())
+    })
+}
+
+/// Writes the code of a kernel.
+fn body<'c>(
+    ir: &mut Ir<'c>,
+    a: &[V<'c>],
+    (program, layout): (&Program, &Layout),
+    kernel: &Kernel,
+    (machine, threads): (Machine, Option<Threads<'c>>),
+) -> Emitted<BTreeSet<expand::Helper>> {
+    let &[arena, consts, frames, tick, part, ref iterations @ ..] = a else {
+        return Err(Unsupported::malformed("a kernel function has five parameters or more"));
+    };
+    let one = program.parts <= 1 || kernel.parallel.is_none();
+    let mut e = Emitter {
+        ir: ir.fork(),
+        program,
+        layout,
+        arena,
+        consts,
+        hosts: BTreeMap::new(),
+        part,
+        slots: vec![None; kernel.vals.max(Kernel::ENTRY_VALS) as usize],
+        depth: 0,
+        machine,
+        threads,
+        helpers: BTreeSet::new(),
+    };
+    if one {
+        e.part = e.ir.i64(0);
+    }
+    let mut used = BTreeSet::new();
+    buffers(&kernel.body, &mut used, MAX_DEPTH)?;
+    for b in used {
+        if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
+            let p = e.ir.frame(frames, *n);
+            e.hosts.insert(*n, p);
+        }
+    }
+    let (lo, hi) = match kernel.parallel {
+        None => (e.ir.i64(0), e.ir.i64(0)),
+        Some(p) if one => {
+            let (lo, hi) = p.range(0, 1);
+            (e.ir.i64(lo as i64), e.ir.i64(hi as i64))
+        }
+        Some(p) => {
+            let next = e.ir.plus(part, 1);
+            (e.part_start(p, part), e.part_start(p, next))
+        }
+    };
+    e.index(Kernel::TICK, tick)?;
+    e.index(Kernel::PART, e.part)?;
+    e.index(Kernel::LO, lo)?;
+    e.index(Kernel::HI, hi)?;
+    for (v, i) in kernel.iterations.iter().zip(iterations) {
+        e.index(*v, *i)?;
+    }
+    e.block(&kernel.body)?;
+    e.ir.check()?;
+    Ok(e.helpers)
 }
 
 /// The buffers that a block uses.
@@ -216,6 +283,9 @@ impl<'c> Emitter<'c, '_> {
     }
 
     fn stmt(&mut self, s: &Stmt) -> Emitted<()> {
+        if self.together(s)? {
+            return Ok(());
+        }
         match s {
             Stmt::Const { dst, value } => {
                 let c = self.constant(*value);

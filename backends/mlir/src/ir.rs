@@ -81,6 +81,16 @@ pub(crate) trait Write<'c>: Sized {
         body: impl FnOnce(&mut Self, V<'c>, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
     ) -> Result<Vec<V<'c>>, Unsupported> {
         let step = self.ir().int(lo.r#type(), step);
+        self.for_steps((lo, hi, step), carried, body)
+    }
+
+    /// The same with a step, more than 0, that is a value.
+    fn for_steps(
+        &mut self,
+        (lo, hi, step): (V<'c>, V<'c>, V<'c>),
+        carried: &[V<'c>],
+        body: impl FnOnce(&mut Self, V<'c>, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
+    ) -> Result<Vec<V<'c>>, Unsupported> {
         let types: Vec<_> = carried.iter().map(|v| v.r#type()).collect();
         let arguments: Vec<_> = std::iter::once(lo.r#type()).chain(types.iter().copied()).collect();
         let region = self.region(&arguments, |w, a| {
@@ -435,6 +445,43 @@ impl<'c> Ir<'c> {
         let bundles = DenseI32ArrayAttribute::new(self.context, &[]).into();
         let attributes = [("intrin", intrin), ("operandSegmentSizes", segments), ("op_bundle_sizes", bundles)];
         self.with("llvm.call_intrinsic", arguments, ty, &attributes)
+    }
+
+    /// A number that a thread of a graphics processor has along the first axis, as an `i64`.
+    pub fn gpu_number(&mut self, name: &str) -> V<'c> {
+        let index = Type::index(self.context);
+        let Some(x) = Attribute::parse(self.context, "#gpu<dim x>") else {
+            self.failure.get_or_insert_with(|| Unsupported::failed("MLIR", "no axes of graphics processors"));
+            return self.i64(0);
+        };
+        let n = self.with(name, &[], index, &[("dimension", x)]);
+        self.op("arith.index_cast", &[n], self.types.i64)
+    }
+
+    /// Adds a function that is launched to a module of a graphics processor.
+    pub fn gpu_function(
+        &mut self,
+        module: BlockRef<'c, '_>,
+        name: &str,
+        arguments: &[Type<'c>],
+        body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
+    ) -> Result<(), Unsupported> {
+        let region = self.region(arguments, |ir, a| {
+            body(ir, a)?;
+            ir.raw("gpu.return", &[], &[], &[], Vec::new());
+            Ok(())
+        })?;
+        self.check()?;
+        let ty = TypeAttribute::new(FunctionType::new(self.context, arguments, &[]).into()).into();
+        let name = StringAttribute::new(self.context, name).into();
+        let attributes = [
+            (self.id("sym_name"), name),
+            (self.id("function_type"), ty),
+            (self.id("gpu.kernel"), Attribute::unit(self.context)),
+        ];
+        let op = OperationBuilder::new("gpu.func", self.at).add_attributes(&attributes).add_regions([region]).build();
+        module.append_operation(op.map_err(|e| Unsupported::failed("MLIR", e))?);
+        Ok(())
     }
 
     /// Adds a function to a module. Its body is given the arguments and the value that it gives back is returned.

@@ -1,7 +1,7 @@
 //! Kernel programs through MLIR and LLVM.
 //!
 //! [`compile`] gives code in memory for this processor, [`text`] shows the stages on the way there, [`arm::object`] gives a
-//! relocatable object for an Arm core. The result of every operation is the one of [`nc_ir::kernel::ScalarOp::eval`] to the
+//! relocatable object for an Arm core, [`gpu::text`] kernels for graphics processors. The result of every operation is the one of [`nc_ir::kernel::ScalarOp::eval`] to the
 //! bit (any NaN being as good as another): nothing is contracted or reassociated, and `fma` is fused where the program says
 //! so and nowhere else.
 //!
@@ -10,6 +10,8 @@
 
 pub mod arm;
 mod error;
+pub mod gpu;
+mod symbol;
 
 #[cfg(feature = "llvm")]
 mod cortex;
@@ -24,9 +26,9 @@ mod llvm;
 #[cfg(feature = "llvm")]
 mod module;
 #[cfg(feature = "llvm")]
-mod run;
+mod ptx;
 #[cfg(feature = "llvm")]
-mod symbol;
+mod run;
 
 #[cfg(not(feature = "llvm"))]
 mod absent;
@@ -46,6 +48,9 @@ pub struct Options {
     /// Write out what machines lack that have 32-bit integers and `f32` only, as [`arm::object`] does. Slow; for tests of
     /// just that.
     pub small: bool,
+    /// Have so many threads run each kernel together, as on a graphics processor, each called as a part with a barrier; 0
+    /// for parts that run on their own. The program has one part. For tests of just that.
+    pub threads: u32,
 }
 
 /// A stage on the way to machine code.

@@ -5,8 +5,9 @@ use crate::error::Unsupported;
 use crate::{run, symbol};
 use melior::Context;
 use melior::dialect::DialectRegistry;
-use melior::ir::operation::OperationLike;
-use melior::ir::{Location, Module};
+use melior::ir::block::BlockLike;
+use melior::ir::operation::{OperationBuilder, OperationLike, OperationMutLike};
+use melior::ir::{Block, Identifier, Location, Module, Region, RegionLike};
 use melior::pass::PassManager;
 use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
@@ -33,7 +34,7 @@ impl Session {
         let registry = DialectRegistry::new();
         register_all_dialects(&registry);
         let context = Context::new_with_registry(&registry, false);
-        for dialect in ["func", "scf", "arith", "math", "llvm"] {
+        for dialect in ["func", "scf", "arith", "math", "llvm", "gpu", "nvvm"] {
             context.get_or_load_dialect(dialect);
         }
         register_all_llvm_translations(&context);
@@ -60,7 +61,7 @@ impl Session {
         machine: Machine,
         pointer: u64,
     ) -> Emitted<Module<'_>> {
-        check(program, layout)?;
+        check(program, layout, machine.threads)?;
         let context = &self.context;
         let module = Module::new(Location::unknown(context));
         let mut helpers = BTreeSet::new();
@@ -70,12 +71,45 @@ impl Session {
             helpers.extend(emit::kernel(&module, context, &symbol, (program, layout), k, machine)?);
             symbols.push(symbol);
         }
-        run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
+        run::entry(
+            &module,
+            context,
+            &format!("{prefix}_run"),
+            (program, layout),
+            &symbols,
+            (pointer, machine.threads),
+        )?;
         let needed: Vec<_> = helpers.iter().filter_map(|h| h.needs()).collect();
         helpers.extend(needed);
         for h in helpers {
             h.define(&module, context)?;
         }
+        if !module.as_operation().verify() {
+            return Err(self.failed("MLIR's verifier"));
+        }
+        Ok(module)
+    }
+
+    /// The kernels of a program of one part in a module of a graphics processor.
+    pub fn gpu_module(&self, (program, layout): (&Program, &Layout), prefix: &str) -> Emitted<Module<'_>> {
+        check(program, layout, 1)?;
+        let context = &self.context;
+        let at = Location::unknown(context);
+        let mut module = Module::new(at);
+        let container = melior::ir::Attribute::unit(context);
+        module.as_operation_mut().set_attribute("gpu.container_module", container);
+        let region = Region::new();
+        let block = region.append_block(Block::new(&[]));
+        for (n, k) in program.kernels().enumerate() {
+            emit::gpu_kernel(block, context, &symbol::kernel(prefix, n, k), (program, layout), k)?;
+        }
+        let name = melior::ir::attribute::StringAttribute::new(context, prefix).into();
+        let op = OperationBuilder::new("gpu.module", at)
+            .add_attributes(&[(Identifier::new(context, "sym_name"), name)])
+            .add_regions([region])
+            .build()
+            .map_err(|e| Unsupported::failed("MLIR", e))?;
+        module.body().append_operation(op);
         if !module.as_operation().verify() {
             return Err(self.failed("MLIR's verifier"));
         }
@@ -97,9 +131,13 @@ impl Session {
 }
 
 /// Checks that the layout is one of this program.
-fn check(program: &Program, layout: &Layout) -> Emitted<()> {
+fn check(program: &Program, layout: &Layout, threads: u32) -> Emitted<()> {
     if layout.buffers.len() != program.buffers.len() || layout.lists.len() != program.lists.len() {
         return Err(Unsupported::malformed("the layout belongs to another program"));
+    }
+    if threads > 0 && program.parts != 1 {
+        let what = format!("{} parts whose kernels threads run together", program.parts);
+        return Err(Unsupported::new(what, "compile for one part"));
     }
     if program.parts > 1 << 16 {
         return Err(Unsupported::new(format!("{} parts", program.parts), "use at most 65536 parts"));

@@ -46,7 +46,7 @@ pub(crate) fn entry<'c>(
     symbol: &str,
     (program, layout): (&Program, &Layout),
     kernels: &[String],
-    pointer: u64,
+    (pointer, threads): (u64, u32),
 ) -> Emitted<()> {
     let mut ir = Ir::new(context, false);
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
@@ -63,7 +63,7 @@ pub(crate) fn entry<'c>(
         let host = field(ir, fields.host, ptr, word);
         let first = field(ir, fields.first_tick, i64, 8);
         let ticks = field(ir, fields.ticks, i64, 8);
-        let barrier = (program.parts > 1)
+        let barrier = (program.parts > 1 || threads > 0)
             .then(|| (field(ir, fields.barrier, ptr, word), field(ir, fields.barrier_arg, ptr, word)));
         let n = u32::try_from(layout.host.len()).ok().filter(|n| *n < 1 << 16);
         let n = n.ok_or_else(|| Unsupported::new("more than 65535 host arrays", "join arrays"))?;
@@ -86,6 +86,7 @@ pub(crate) fn entry<'c>(
                 tick,
                 part,
                 barrier,
+                threads,
                 iterations: Vec::new(),
             };
             way.steps(&program.steps)?;
@@ -112,6 +113,8 @@ struct Way<'c, 'p> {
     part: V<'c>,
     /// How to meet the other parts, if there are any: function and argument.
     barrier: Option<(V<'c>, V<'c>)>,
+    /// How many threads run each kernel together, each as a part; 0 if parts do not work together.
+    threads: u32,
     /// Numbers of the current iterations of the open loops.
     iterations: Vec<V<'c>>,
 }
@@ -187,8 +190,14 @@ impl<'c> Way<'c, '_> {
         let iterations = self.iterations.get(..k.iterations.len());
         arguments
             .extend(iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?);
+        if self.threads > 0
+            && let Some((function, argument)) = self.barrier
+        {
+            let count = self.ir.i64(self.threads.into());
+            arguments.extend([function, argument, count]);
+        }
         let run = |w: &mut Self| {
-            if w.barrier.is_some() && k.parallel.is_none() {
+            if w.threads == 0 && w.barrier.is_some() && k.parallel.is_none() {
                 let first = w.ir.cmp_k(Cmp::Eq, w.part, 0);
                 w.when(first, |w| {
                     w.ir.call(symbol, &arguments);

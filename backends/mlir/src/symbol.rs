@@ -1,5 +1,6 @@
 //! Names of functions.
 
+#[cfg(feature = "llvm")]
 use crate::error::Unsupported;
 use nc_ir::kernel::Kernel;
 
@@ -9,6 +10,7 @@ pub(crate) fn kernel(prefix: &str, n: usize, kernel: &Kernel) -> String {
     format!("{prefix}_k{n}_{name}")
 }
 
+#[cfg(feature = "llvm")]
 /// Refuses a prefix that is no C identifier.
 pub(crate) fn check(prefix: &str) -> Result<(), Unsupported> {
     let mut chars = prefix.chars();

@@ -38,3 +38,17 @@ fn ticks_in_several_calls() {
         same(seed, 1 + (seed % 3) as u32, 1 + seed % 3);
     }
 }
+
+/// The threads of a block or grid divide vector loops among them, and nothing else is done twice.
+#[test]
+fn threads_that_run_kernels_together() {
+    for seed in 0..cases(12) {
+        let case = Case::from_seed(seed).with_parts(1);
+        let want = case.run(Options::default()).expect("a generated program runs");
+        let way = nc_mlir::Options { threads: 2 + (seed % 4) as u32, ..Default::default() };
+        let got = run_case(&case, u64::MAX, way);
+        if let Some(d) = want.difference(&got) {
+            panic!("seed {seed}, {way:?}: {d}");
+        }
+    }
+}

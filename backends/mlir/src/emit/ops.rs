@@ -37,14 +37,14 @@ impl<'c> Emitter<'c, '_> {
             ScalarOp::FSub => i.bin("arith.subf", x, y),
             ScalarOp::FMul => i.bin("arith.mulf", x, y),
             ScalarOp::FDiv => i.bin("arith.divf", x, y),
-            ScalarOp::Fma => i.op("math.fma", &[x, y, z], own),
+            ScalarOp::Fma => self.math(("math.fma", "llvm.fma"), &[x, y, z], own),
             ScalarOp::FNeg => i.op("arith.negf", &[x], own),
-            ScalarOp::FAbs => i.op("math.absf", &[x], own),
-            ScalarOp::FSqrt => i.op("math.sqrt", &[x], own),
-            ScalarOp::Floor => i.op("math.floor", &[x], own),
-            ScalarOp::Ceil => i.op("math.ceil", &[x], own),
-            ScalarOp::Trunc => i.op("math.trunc", &[x], own),
-            ScalarOp::Nearest => i.op("math.roundeven", &[x], own),
+            ScalarOp::FAbs => self.math(("math.absf", "llvm.fabs"), &[x], own),
+            ScalarOp::FSqrt => self.math(("math.sqrt", "llvm.sqrt"), &[x], own),
+            ScalarOp::Floor => self.math(("math.floor", "llvm.floor"), &[x], own),
+            ScalarOp::Ceil => self.math(("math.ceil", "llvm.ceil"), &[x], own),
+            ScalarOp::Trunc => self.math(("math.trunc", "llvm.trunc"), &[x], own),
+            ScalarOp::Nearest => self.math(("math.roundeven", "llvm.roundeven"), &[x], own),
             ScalarOp::FEq => i.cmpf(float::OEQ, x, y),
             ScalarOp::FNe => i.cmpf(float::UNE, x, y),
             ScalarOp::FLt => i.cmpf(float::OLT, x, y),
@@ -98,6 +98,14 @@ impl<'c> Emitter<'c, '_> {
             ScalarOp::F64Bits => i.op("arith.bitcast", &[x], t.i64),
             ScalarOp::BitsF64 => i.op("arith.bitcast", &[x], t.f64),
             ScalarOp::BoolToI32 => i.op("arith.extui", &[x], t.i32),
+        }
+    }
+
+    /// An operation of `math`. The passes for graphics processors make library calls of these, so there it is LLVM's own.
+    fn math(&mut self, (name, intrinsic): (&str, &str), x: &[V<'c>], ty: melior::ir::Type<'c>) -> V<'c> {
+        match self.machine.gpu {
+            true => self.ir.intrinsic(intrinsic, x, ty),
+            false => self.ir.op(name, x, ty),
         }
     }
 

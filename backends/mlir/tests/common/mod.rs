@@ -48,7 +48,7 @@ pub fn run_parts(code: &dyn Code, context: &mut RunContext, parts: u32) {
     // SAFETY: parts only read the context.
     unsafe impl Sync for Shared {}
     let barrier = Barrier::new(parts as usize);
-    if parts > 1 {
+    if parts > 0 {
         context.barrier = Some(wait);
         context.barrier_arg = std::ptr::from_ref(&barrier).cast_mut().cast();
     }
@@ -82,19 +82,19 @@ pub fn context(code: &dyn Code, arena: &mut Aligned, consts: &Aligned, first_tic
 }
 
 /// All ways to generate code.
-pub const WAYS: [Options; 2] = [Options { small: false }, Options { small: true }];
+pub const WAYS: [Options; 2] = [Options { small: false, threads: 0 }, Options { small: true, threads: 0 }];
 
 /// Compiles and runs a case, its ticks cut into calls of `chunk` ticks.
 pub fn run_case(case: &Case, chunk: u64, way: Options) -> Snapshot {
     let layout = Layout::of(&case.program).expect("a small program");
     let code = compile(&case.program, &layout, &way).expect("a supported program");
-    run_code(&case.program, &layout, &code, case.ticks, &case.host, chunk)
+    run_code(&case.program, (&layout, way.threads), &code, case.ticks, &case.host, chunk)
 }
 
 /// Runs compiled code.
 pub fn run_code(
     program: &Program,
-    layout: &Layout,
+    (layout, threads): (&Layout, u32),
     code: &dyn Code,
     ticks: u64,
     host: &[Vec<u8>],
@@ -126,7 +126,7 @@ pub fn run_code(
             .collect();
         let mut ctx = context(code, &mut arena, &consts, tick, n);
         ctx.host = pointers.as_ptr();
-        run_parts(code, &mut ctx, program.parts);
+        run_parts(code, &mut ctx, program.parts.max(threads));
         tick += n;
     }
     for (a, h) in arrays.iter_mut().zip(host) {

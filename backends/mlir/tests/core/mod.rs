@@ -1,7 +1,9 @@
 //! A program in the memory of one Arm core: its object linked, its data placed, its results read back.
 
+use nc_ir::DType;
 use nc_ir::kernel::abi::Layout;
-use nc_ir::kernel::testing::{Case, Snapshot};
+use nc_ir::kernel::testing::{Case, Choices, Snapshot};
+use nc_ir::kernel::{Program, Role};
 use nc_mlir::arm::{Addresses, CONTEXT_BYTES, Options, context, object};
 use object::read::elf::ElfFile32;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind};
@@ -142,4 +144,26 @@ fn relocate(kind: u32, field: &mut [u8; 4], place: u32, target: u32) {
     };
     field[..2].copy_from_slice(&(a as u16).to_le_bytes());
     field[2..].copy_from_slice(&(b as u16).to_le_bytes());
+}
+
+/// A program of one part with inputs drawn from a fixed seed: bits for truth values, small numbers otherwise.
+#[allow(dead_code, reason = "not every test reads programs")]
+pub fn on_random_inputs(program: Program, ticks: u64) -> Case {
+    let mut c = Choices::from_seed(11);
+    let layout = Layout::of(&program).expect("small");
+    let host = layout.host.iter().map(|b| &program.buffers[b.index()]).map(|b| {
+        let elements = b.len * ticks;
+        match (&b.role, b.elem) {
+            (Role::Input, DType::F32) => {
+                (0..elements).flat_map(|_| (c.below(256) as f32 / 64.0).to_le_bytes()).collect()
+            }
+            (Role::Input, elem) => {
+                (0..elements).flat_map(|_| (c.below(2) as u64).to_le_bytes()[..elem.size()].to_vec()).collect()
+            }
+            (Role::Probe { every }, elem) => vec![0; (b.len * ticks.div_ceil(*every)) as usize * elem.size()],
+            (_, elem) => vec![0; elements as usize * elem.size()],
+        }
+    });
+    let host = host.collect();
+    Case { program, ticks, host }
 }
