@@ -44,7 +44,7 @@ impl Default for Options {
 /// loaded. Relocations are among `R_ARM_ABS32`, `R_ARM_THM_CALL`, `R_ARM_THM_JUMP24`, `R_ARM_THM_MOVW_ABS_NC`,
 /// `R_ARM_THM_MOVT_ABS`, and `R_ARM_PREL31` in tables for unwinding.
 ///
-/// Arithmetic on `f64`, which the core does not have, is written out in integers: exact, and a hundred times as slow.
+/// Arithmetic on `f64`, which the core does not have, is written out in integers: exact, and slow.
 ///
 /// # Errors
 /// [`Unsupported`] if the prefix is no C identifier, if the layout is of another program, or if MLIR or LLVM fail; always

@@ -87,7 +87,7 @@ pub const SEED_UNUSED: &str = "W0204";
 pub const NO_EFFECT: &str = "W0205";
 /// Delays rounded to whole ticks.
 pub const ROUNDED: &str = "N0201";
-/// A target block for a backend that is not here.
+/// A target block whose settings this build does not read.
 pub const NO_TARGET: &str = "N0202";
 
 /// Code, title and page text of every diagnostic of this stage. Codes are stable: none changes its meaning.
@@ -288,7 +288,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         NO_TARGET,
-        "a target block for a backend that is not here",
+        "a target block whose settings are not read",
         "The settings of the block are neither checked nor used in this build.",
     ),
 ];

@@ -65,7 +65,7 @@ impl Elab<'_> {
                 let mut d = Diagnostic::note(
                     codes::NO_TARGET,
                     t.name.span,
-                    format!("this build has no backend `{}`", t.name.name),
+                    format!("this build reads no settings for a backend `{}`", t.name.name),
                 )
                 .labelled("its settings are not checked");
                 d.hint = nearest(&t.name.name, options.targets.iter().map(|s| s.name.as_str()))

@@ -352,7 +352,7 @@ fn targets() {
     assert_eq!(check("h2.threads = 4"), "E0201 4:14 `N` has no `h2` (did you mean `h1`?)\n");
     assert_eq!(
         said_with(&text("").replace("cpu", "gpu"), &mut Memory::default(), &options),
-        "N0202 4:8 this build has no backend `gpu` (did you mean `cpu`?)\n"
+        "N0202 4:8 this build reads no settings for a backend `gpu` (did you mean `cpu`?)\n"
     );
 }
 
