@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 struct Tools;
 
 /// `svc #0; bx lr` as a relocatable object.
-fn stub() -> Vec<u8> {
+fn service_call() -> Vec<u8> {
     use object::write::{Object, Symbol, SymbolSection};
     let mut o = Object::new(object::BinaryFormat::Elf, object::Architecture::Arm, object::Endianness::Little);
     let text = o.section_id(object::write::StandardSection::Text);
@@ -51,7 +51,7 @@ impl Toolchain for Tools {
     }
 
     fn object(&self, _: &Program, _: &Layout) -> Result<Vec<u8>, Diagnostic> {
-        Ok(stub())
+        Ok(service_call())
     }
 
     fn service(&self, program: &Arc<Program>) -> Option<Service> {

@@ -55,7 +55,9 @@ impl Prices<'_> {
             },
             Class::Contraction => self.product(op, args, &known, result),
             Class::Reduction => match op {
-                Op::Pool { size, .. } => self.costs.kernel + n * size.iter().product::<u64>() as f64 * OPERATION * 2.0,
+                Op::Pool { size, .. } => {
+                    self.costs.kernel + n * size.iter().map(|s| *s as f64).product::<f64>() * OPERATION * 2.0
+                }
                 _ => self.costs.kernel + known[0].count() as f64 * OPERATION * 2.0,
             },
             Class::Sequential => self.costs.kernel + known.iter().map(|k| k.count() as f64).sum::<f64>(),
@@ -96,7 +98,7 @@ impl Prices<'_> {
                 let positions = ey[ey.len() - axes..].iter().product();
                 let groups = (*groups).max(1);
                 let images: u64 = ex[..ex.len() - axes - 1].iter().product();
-                let reach = taps as f64 / stride.iter().product::<u64>().max(1) as f64;
+                let reach = taps as f64 / stride.iter().map(|s| *s as f64).product::<f64>().max(1.0);
                 let inputs = ew[1] * ex[ex.len() - axes..].iter().product::<u64>();
                 let padded = pad.iter().any(|p| *p > 0);
                 let window = Some(Window { positions, reach, depth: ew[1] * taps, padded });

@@ -256,6 +256,11 @@ impl Cx<'_> {
         })
     }
 
+    /// How many terms read a class.
+    pub fn user_count(&self, id: Id) -> usize {
+        self.egraph[id].parents().len()
+    }
+
     /// Terms that read a class.
     pub fn users(&self, id: Id) -> Vec<(Op, Vec<Id>)> {
         let terms = self.egraph[id].parents().map(|p| self.egraph.id_to_node(p).clone());

@@ -25,6 +25,8 @@ pub(super) const RULES: &[Rule] = &[
 const MAX_WEIGHTS: u64 = 1 << 26;
 /// Most products that are joined.
 const MAX_PRODUCTS: usize = 64;
+/// Products of a value that has more readers are not looked for.
+const MAX_READERS: usize = 512;
 
 /// A slice along one axis.
 pub(super) fn along(extents: &[u64], axis: usize, from: u64, to: u64) -> Op {
@@ -45,6 +47,10 @@ fn linear_shared(cx: &mut Cx<'_>, op: &Op, args: &[Id]) -> Vec<Id> {
     let (Op::Linear, [x, w, bias @ ..]) = (op, args) else { return Vec::new() };
     let is_joined = |cx: &Cx<'_>, w: Id| cx.term(w, |op, _| matches!(op, Op::Concat { .. }).then_some(())).is_some();
     if cx.is_constant(*x) || weights(cx, *w).is_none() || is_joined(cx, *w) {
+        return Vec::new();
+    }
+    // Looking at every reader for every product is bounded, whatever a value is read by.
+    if cx.user_count(*x) > MAX_READERS {
         return Vec::new();
     }
     let mut group: Vec<(Id, Vec<Id>, u64)> = Vec::new();

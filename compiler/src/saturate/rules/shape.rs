@@ -81,7 +81,7 @@ fn slice_slice(cx: &mut Cx<'_>, op: &Op, args: &[Id]) -> Vec<Id> {
             .clone()
             .map(|a| (first[a] + (start[a] + (taken(a) - 1) * step[a]) * by[a] + 1).min(end[a]))
             .collect(),
-        step: axes.map(|a| by[a] * step[a]).collect(),
+        step: axes.map(|a| by[a].saturating_mul(step[a])).collect(),
     };
     vec![cx.add(joined, &[x])]
 }
