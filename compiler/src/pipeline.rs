@@ -171,6 +171,9 @@ fn broken(what: &str, model: &str, e: &dyn std::fmt::Display) -> Diagnostic {
         .with_hint("this is a bug of nc: please report the model")
 }
 
+/// The row for a part of the pass before it.
+const PACKING: &str = "  of that, packing weights";
+
 /// The whole pipeline.
 ///
 /// # Errors
@@ -180,6 +183,7 @@ pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
     let (module, saturation) = optimise(module, options, &mut times)?;
     let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
+    times.push(PassTime { pass: PACKING, time: lowered.packing });
     timed(&mut times, "verify kernels", || nc_ir::kernel::verify::verify(&lowered.program)).map_err(|errors| {
         let fault = |e: &dyn std::fmt::Display| broken("the kernels", &module.name, e);
         errors.iter().map(|e| fault(e)).collect::<Errors>()

@@ -29,6 +29,7 @@ use nc_ir::types::{DType, TensorType};
 use rustc_hash::FxHashMap;
 use schedule::{Item, Schedule};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Part boundaries of element-wise kernels are multiples of this many elements.
 pub(crate) const ALIGN: u64 = 16;
@@ -45,6 +46,8 @@ pub struct Lowered {
     pub report: Vec<String>,
     /// Choices of representation for products.
     pub products: Vec<Choice>,
+    /// How long it took to bring weights into the order in which kernels read them.
+    pub packing: Duration,
 }
 
 /// Lowers a solved, folded module whose dimensions are bound.
@@ -68,6 +71,7 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
         report: Vec::new(),
         products,
         counters: Vec::new(),
+        packing: Duration::ZERO,
         errors,
     };
     cx.allocate_interface();
@@ -83,8 +87,8 @@ pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
         ty: TensorType::new(DType::I64, [2]),
         buffer: *buffer,
     }));
-    let products = cx.products.choices;
-    Ok(Lowered { program: cx.program, states, lines, report: cx.report, products })
+    let (products, packing) = (cx.products.choices, cx.packing);
+    Ok(Lowered { program: cx.program, states, lines, report: cx.report, products, packing })
 }
 
 /// A value that a graph hands from one run to the next: a state, or what a loop carries.
@@ -423,6 +427,8 @@ pub(crate) struct Lowering<'a> {
     pub products: Registry,
     /// Numbers of products and the buffers that count their inputs.
     pub counters: Vec<(usize, BufId)>,
+    /// See [`Lowered::packing`].
+    pub packing: Duration,
     pub errors: Errors,
 }
 

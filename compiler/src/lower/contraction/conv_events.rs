@@ -16,6 +16,7 @@ use nc_ir::graph::ValueId;
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, ScalarOp, Val};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
+use std::time::Instant;
 
 /// Most output channels that one pass over the events adds to.
 const CHANNELS: u64 = 64;
@@ -83,7 +84,9 @@ impl Lowering<'_> {
         let bias = bias.map(|v| self.memory(v)).transpose()?;
         let out = self.home(y)?;
         let name = self.facts.graph().name_of(y);
+        let begun = Instant::now();
         let packed = packed(shape, &widened(known), lanes, tiles);
+        self.packing += begun.elapsed();
         let len = packed.len() as u64;
         let weights = self.program.add_buffer(format!("{name}.weights"), elem, len, Role::Const(packed));
         let mut axes = Vec::with_capacity(n);

@@ -23,6 +23,7 @@ use nc_ir::graph::{Node, ValueId};
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, ScalarOp, Val};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
+use std::time::Instant;
 use tile::{Grid, Panels, Product, Tile, finish, link, register, zero};
 
 /// Event rows that are added in one pass over the outputs.
@@ -118,7 +119,9 @@ impl Lowering<'_> {
         let elem = self.elem(y);
         let out = self.home(y)?;
         self.homes.raw[y.index()] = true;
+        let begun = Instant::now();
         let packed = if p.strides[0] == 1 { w.clone() } else { transposed(w, m as usize, k as usize) };
+        self.packing += begun.elapsed();
         let name = self.facts.graph().name_of(y);
         let weights = self.program.add_buffer(format!("{name}.weights"), w.dtype(), m * k, Role::Const(packed));
         let bias = p.bias.map(|v| self.memory(v)).transpose()?;
@@ -327,7 +330,9 @@ impl Lowering<'_> {
             && t.len() as u64 >= view.offset + len
         {
             let [p, o, l] = strides;
+            let begun = Instant::now();
             let packed = panels.pack(t, products, |product, output, k| view.offset + product * p + output * o + k * l);
+            self.packing += begun.elapsed();
             return Ok(self.program.add_buffer(name, elem, len, Role::Const(packed)));
         }
         let source = self.memory(w)?;

@@ -15,6 +15,7 @@ use nc_ir::Diagnostic;
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Role, ScalarOp, Val};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
+use std::time::Instant;
 
 /// Chains side by side, four to a register.
 const WIDTH: u64 = 16;
@@ -164,7 +165,9 @@ impl Lowering<'_> {
         } else {
             None
         };
+        let begun = Instant::now();
         let slices = Slices::of(p, &widened(w), if turned { 1 } else { WIDTH });
+        self.packing += begun.elapsed();
         let placed = self.place(p, slices, elem, check.is_some())?;
         let input = self.wide(p.x)?;
         let bias = p.bias.map(|v| self.memory(v)).transpose()?;
@@ -336,7 +339,9 @@ impl Lowering<'_> {
         let name = self.facts.graph().name_of(p.y);
         let blocks = if p.rows >= u64::from(self.program.parts) { 1 } else { u64::from(self.program.parts).min(p.m) };
         let bounds: Vec<u64> = (0..=blocks).map(|c| p.m * c / blocks).collect();
+        let begun = Instant::now();
         let columns = Columns::of(p, &widened(w), &bounds);
+        self.packing += begun.elapsed();
         let weights = self.sparse_weights(&name, elem, &columns.weights)?;
         let outputs = self.indices(format!("{name}.outputs"), &columns.outputs, p.m)?;
         let starts = self.table(format!("{name}.starts"), columns.starts)?;
