@@ -52,6 +52,11 @@ fn nir() {
 }
 
 #[test]
+fn onnx() {
+    folder("onnx");
+}
+
+#[test]
 fn refused() {
     folder("refused");
 }
@@ -64,8 +69,18 @@ fn every_file_is_run_and_expects_something() {
     for path in all {
         let text = std::fs::read_to_string(&path).expect("a test file");
         let inside = path.strip_prefix(root().join("tests/filetests")).expect("below the folder");
-        let known =
-            ["neurons", "solvers", "connections", "plasticity", "functions", "storage", "nets", "nir", "refused"];
+        let known = [
+            "neurons",
+            "solvers",
+            "connections",
+            "plasticity",
+            "functions",
+            "storage",
+            "nets",
+            "nir",
+            "onnx",
+            "refused",
+        ];
         if !known.iter().any(|k| inside.starts_with(k)) {
             wrong.push(format!("{} is in no folder that is run", inside.display()));
         }

@@ -119,6 +119,10 @@ pub struct LoadArgs {
     /// Mend a .nir model that contradicts itself, and say how
     #[arg(long)]
     pub repair: bool,
+    /// Run an .onnx model of sequences one step a tick, with what its RNN, GRU, LSTM and Scan nodes carry as state. Arrays
+    /// are those of whole sequences, and results are the same to the bit
+    #[arg(long)]
+    pub stream: bool,
 }
 
 /// How much is done to make a model fast, and at what price.

@@ -37,7 +37,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "an option that this kind of model does not take",
         "--set gives a value to a `param` of a .nd model, and --seed takes the place of its `seed`: models of other kinds \
          have neither, their weights and random numbers stand in the file. --dt, --discretise and --repair are for NIR \
-         models, which have no time step in their files: a .nd model says its clock and its solvers itself.",
+         models, which have no time step in their files: a .nd model says its clock and its solvers itself. --stream is \
+         for .onnx models: all others run tick by tick anyway.",
     ),
     (
         "E0810",

@@ -16,6 +16,7 @@ use crate::{Outcome, Stop};
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_nd::token::MAX_SOURCE;
+use nc_onnx::Along;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -49,6 +50,26 @@ pub enum Form {
         /// Inputs of the file that are constants of the module, whose arrays are no strays.
         bound: Vec<String>,
     },
+    /// A tick is a step of sequences, which arrays hold as a whole.
+    Sequence {
+        /// As for [`Form::Once`].
+        bound: Vec<String>,
+        /// Where the steps stand in the array of each input, in order.
+        inputs: Vec<Along>,
+        /// Where the steps stand in the array of each output, in order; `None` for one that holds the value after the last
+        /// step.
+        outputs: Vec<Option<Along>>,
+    },
+}
+
+impl Form {
+    /// Inputs of the file that are constants of the module.
+    pub fn bound(&self) -> &[String] {
+        match self {
+            Form::Ticks => &[],
+            Form::Once { bound } | Form::Sequence { bound, .. } => bound,
+        }
+    }
 }
 
 /// What a frontend makes of a file.
@@ -175,6 +196,10 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
             return Err(Diagnostic::error_nowhere("E0806", text)
                 .with_hint("a .nd model has its clock and its solvers in the text"));
         }
+    }
+    if kind != ModelKind::Onnx && args.stream {
+        let text = format!("--stream is for .onnx models, and {} is none", args.model.display());
+        return Err(Diagnostic::error_nowhere("E0806", text).with_hint("models of other kinds run tick by tick anyway"));
     }
     let frontend = ModelKind::TABLE.iter().find(|(k, ..)| *k == kind).map_or(nd::lower as Frontend, |(.., f)| *f);
     frontend(args, probes, sources)

@@ -20,6 +20,8 @@ pub const EXTENT: &str = "E1008";
 pub const BOUND: &str = "E1009";
 /// A value that must be known.
 pub const NEEDS: &str = "E1010";
+/// A model that cannot run step by step.
+pub const STREAM: &str = "E1011";
 
 /// Code, title and page text. Codes are stable: a code is never used for another meaning.
 pub const CODES: &[(&str, &str, &str)] = &[
@@ -86,5 +88,14 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The shape of a result depends on the value of an input, and nc compiles models of fixed shapes. `nc run` takes \
          that value from the arrays it is given and keeps it as a constant. The other commands take such values from \
          --bind FILE.npz.",
+    ),
+    (
+        STREAM,
+        "a model that cannot run one step at a time",
+        "--stream runs a model of sequences one step a tick, and keeps what its RNN, GRU, LSTM and Scan nodes carry. Every \
+         node then sees this step and what was kept of those before it. The message names a node that needs more: steps \
+         yet to come (a reverse direction, a softmax or a convolution along the steps), steps that are gone, or a table \
+         with one entry per step (positions, lengths of sequences). Sums, means, extremes and running sums along the \
+         steps, and the last step, are taken. Without --stream the model runs on whole sequences.",
     ),
 ];

@@ -16,11 +16,13 @@ mod measure;
 pub mod ops;
 pub mod proto;
 mod read;
+mod stream;
 pub mod support;
 pub mod tensor;
 
 pub use import::{Call, Fault, Region, Results, Value};
 pub use read::read;
+pub use stream::{Along, Streamed};
 
 use nc_ir::graph::Module;
 use nc_ir::{DType, Diagnostic, Tensor};
@@ -122,7 +124,23 @@ impl Needs {
 /// [`Stop::Needs`] if a shape depends on values that are not given; else [`Stop::Wrong`] with one of the codes of
 /// [`codes`], or what the graph's verifier and interpreter refuse.
 pub fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Module, Stop> {
-    let mut module = import::import(model, options, loader)?;
-    lift::lift(&mut module);
-    Ok(module)
+    Ok(lifted(model, options, loader)?.module)
+}
+
+fn lifted(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<import::Traced, Stop> {
+    let mut traced = import::import(model, options, loader)?;
+    lift::lift(&mut traced.module);
+    Ok(traced)
+}
+
+/// Makes a module of a model of sequences whose tick is one step: what RNN, GRU, LSTM and Scan carry is its state. After as
+/// many ticks as a sequence has steps its outputs are those of [`import`], to the bit. Inputs that have no axis of steps,
+/// such as initial states, must be in [`Options::values`]. The number of steps that the inputs have in [`Options`], at least
+/// 2, does not matter.
+///
+/// # Errors
+/// As for [`import`]; [`Stop::Needs`] for inputs that are the same for all steps; E1011 for a model that needs steps which
+/// are yet to come, or gone.
+pub fn import_steps(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Streamed, Stop> {
+    stream::stream(&lifted(model, options, loader)?)
 }

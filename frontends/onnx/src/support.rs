@@ -1,6 +1,7 @@
 //! The page of operators, made from the op table.
 
 use crate::ops::FAMILIES;
+use crate::ops::absent::ABSENT;
 use std::fmt::Write;
 
 /// docs/onnx.md from its first generated heading on.
@@ -14,6 +15,14 @@ pub fn page() -> String {
             let _ = writeln!(out, "| `{name}` | {} | {} | {} |", since.join(", "), r.types.words(), r.refused);
         }
         out.push('\n');
+    }
+    out.push_str("### Not supported\n\n| operators | why |\n|---|---|\n");
+    for a in ABSENT {
+        let names = match (a.names, a.domain) {
+            ([], domain) => format!("all of `{domain}`"),
+            (names, _) => names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+        };
+        let _ = writeln!(out, "| {names} | {} |", a.why);
     }
     out
 }

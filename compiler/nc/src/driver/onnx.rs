@@ -1,18 +1,19 @@
 //! `.onnx` models.
 //!
 //! The arrays of a run decide the extents that a model leaves open. Where a shape depends on the values of inputs, the
-//! model is imported once more with these values as constants. External data are files in the model's folder or below.
+//! model is imported once more with these values as constants; with --stream, so is what is the same for all steps.
+//! External data are files in the model's folder or below.
 
 use super::{Form, Lowered, Times};
 use crate::args::ModelArgs;
 use crate::cache::Summary;
 use crate::render::Sources;
 use nc_ir::diag::nearest;
-use nc_ir::graph::{Choice, Module};
+use nc_ir::graph::{Choice, Module, Port};
 use nc_ir::{Diagnostic, Severity};
 use nc_onnx::codes::EXTERNAL;
 use nc_onnx::proto::ModelProto;
-use nc_onnx::{Loader, Needs, Options, Stop};
+use nc_onnx::{Loader, Needs, Options, Stop, Streamed};
 use nc_runtime::arrays::{ArrayFile, Limits};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -42,9 +43,28 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
     if let Some(path) = &args.arrays {
         missing(path, &model, &options)?;
     }
-    let (mut module, notes) = import(args, &model, &mut options, &mut folder)?;
+    let (made, notes) = import(args, &model, &mut options, &mut folder)?;
     times.push(("import".to_owned(), start.elapsed()));
     times.push(("  of that, reading arrays".to_owned(), folder.reading));
+    let mut bound = Vec::new();
+    for (name, tensor) in &options.values {
+        words.bytes(name.as_bytes());
+        words.bytes(tensor.bytes());
+        bound.push(name.clone());
+    }
+    let (mut module, form) = match made {
+        Made::Whole(module) => {
+            let _ = write!(words, "{:?} {:?}", options.dims, options.inputs);
+            (module, Form::Once { bound })
+        }
+        Made::Steps(Streamed { module, inputs, outputs }) => {
+            // The step is the same for sequences of every length.
+            let types = |p: &Port| module.graph.ty(p.value).to_string();
+            let all: Vec<String> = module.inputs.iter().chain(&module.outputs).map(types).collect();
+            let _ = write!(words, "one step {all:?}");
+            (module, Form::Sequence { bound, inputs, outputs })
+        }
+    };
     for name in probes {
         super::graph::probe(&mut module, name)?;
     }
@@ -54,15 +74,15 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
         diagnostics.push(Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere("E0822", message) });
         module.choices.push(Choice { subject, text });
     }
-    let _ = write!(words, "{:?} {:?}", options.dims, options.inputs);
-    let mut bound = Vec::new();
-    for (name, tensor) in &options.values {
-        words.bytes(name.as_bytes());
-        words.bytes(tensor.bytes());
-        bound.push(name.clone());
-    }
-    let form = Form::Once { bound };
     Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics, form })
+}
+
+/// What an import makes.
+enum Made {
+    /// A model whose tick is one inference.
+    Whole(Module),
+    /// A model whose tick is a step of a sequence.
+    Steps(Streamed),
 }
 
 /// An input without an array is told before its extents, which the array would decide.
@@ -92,11 +112,15 @@ fn import(
     model: &ModelProto,
     options: &mut Options,
     folder: &mut Folder,
-) -> Result<(Module, Vec<(String, String)>), Diagnostic> {
+) -> Result<(Made, Vec<(String, String)>), Diagnostic> {
     let mut notes = Vec::new();
     loop {
-        let needs = match nc_onnx::import(model, options, folder) {
-            Ok(module) => return Ok((module, notes)),
+        let made = match args.stream {
+            false => nc_onnx::import(model, options, folder).map(Made::Whole),
+            true => nc_onnx::import_steps(model, options, folder).map(Made::Steps),
+        };
+        let needs = match made {
+            Ok(made) => return Ok((made, notes)),
             Err(Stop::Wrong(d)) => return Err(d),
             Err(Stop::Needs(needs)) => needs,
         };

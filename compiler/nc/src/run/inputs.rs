@@ -4,6 +4,7 @@ use crate::driver::{Form, ModelKind};
 use crate::render::Reporter;
 use nc_ir::diag::nearest;
 use nc_ir::{DType, Diagnostic, Tensor};
+use nc_onnx::Along;
 use nc_runtime::arrays::{ArrayFile, ArrayInfo, FrameReader, Limits};
 use nc_runtime::run::{Frames, Port, Source};
 use std::path::Path;
@@ -23,6 +24,8 @@ enum Reader {
     Frames(Box<FrameReader>),
     /// The array as it is: there is one tick.
     Whole(ArrayFile),
+    /// Steps of sequences, which the array holds as a whole.
+    Steps(Tensor, Along),
 }
 
 /// The open input arrays of a model.
@@ -70,8 +73,7 @@ impl Inputs {
         let file = ArrayFile::open(path, limits).map_err(|d| vec![d])?;
         let shown = path.display().to_string();
         let mut errors = Vec::new();
-        let bound: &[String] = if let Form::Once { bound } = form { bound } else { &[] };
-        let taken = |name: &String| ports.iter().any(|p| p.name == *name) || bound.contains(name);
+        let taken = |name: &String| ports.iter().any(|p| p.name == *name) || form.bound().contains(name);
         for info in file.arrays().iter().filter(|i| !taken(&i.name)) {
             let refused = stray(&shown, info, ports, form);
             match kind {
@@ -86,13 +88,13 @@ impl Inputs {
             }
         }
         let mut found: Vec<(&Port, &ArrayInfo, Option<usize>)> = Vec::new();
-        for port in ports {
+        for (k, port) in ports.iter().enumerate() {
             match file.find(&port.name) {
                 None => match file.refused().find(|(n, _)| *n == port.name) {
                     Some((_, d)) => errors.push(d.clone()),
                     None => errors.push(missing(&shown, port, form, &file)),
                 },
-                Some(info) => match check(&shown, port, form, info, kind == ModelKind::Nir) {
+                Some(info) => match check(&shown, (k, port), form, info, kind == ModelKind::Nir) {
                     Ok(samples) => found.push((port, info, samples)),
                     Err(d) => errors.push(d),
                 },
@@ -119,23 +121,42 @@ impl Inputs {
                 }
             }
         }
+        let mut steps = None;
+        if let Form::Sequence { inputs, .. } = form {
+            for ((port, info, _), along) in found.iter().zip(inputs) {
+                let own = along.steps(&info.shape);
+                if steps.is_some() && steps != own {
+                    let (first, name) = (&found[0].0.name, &port.name);
+                    let (n, own) = (steps.unwrap_or(0), own.unwrap_or(0));
+                    let text = format!("{shown}: {first:?} has {n} steps, {name:?} has {own}");
+                    errors.push(
+                        Diagnostic::error_nowhere("E0814", text).with_hint("all inputs have the same number of steps"),
+                    );
+                }
+                steps = steps.or(own);
+            }
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
         let extent = match form {
             Form::Once { .. } => Extent { ticks: Some(1), samples: None },
+            Form::Sequence { .. } => Extent { ticks: steps.map(|n| n as u64), samples: None },
             Form::Ticks => {
                 found.first().map_or(none, |(_, i, s)| Extent { ticks: Some(i.shape[0] as u64), samples: *s })
             }
         };
         let mut readers = Vec::new();
-        for (port, info, _) in &found {
+        for (k, (port, info, _)) in found.iter().enumerate() {
             if port.dtype.is_float() && info.dtype == DType::F64 && port.dtype != DType::F64 {
                 let text = format!("{shown}: {:?} is float64 and is rounded to {}", port.name, port.dtype);
                 reporter.report(&note("E0818", text));
             }
             let reader = match form {
                 Form::Once { .. } => Reader::Whole(file.clone()),
+                Form::Sequence { inputs, .. } => {
+                    Reader::Steps(file.read(&port.name).map_err(|d| vec![d])?, inputs[k].clone())
+                }
                 Form::Ticks => Reader::Frames(Box::new(file.frames(&port.name).map_err(|d| vec![d])?)),
             };
             readers.push(((*port).clone(), reader));
@@ -156,7 +177,7 @@ fn listing(ports: &[Port], form: &Form) -> String {
 
 /// Type of the array of a port, with its leading axis if it has one.
 fn expected(port: &Port, form: &Form) -> String {
-    let mut dims = if *form == Form::Ticks { vec!["T".to_owned()] } else { Vec::new() };
+    let mut dims = if matches!(form, Form::Once { .. }) { Vec::new() } else { vec!["T".to_owned()] };
     dims.extend(port.shape.iter().map(usize::to_string));
     format!("{}[{}]", port.dtype, dims.join(", "))
 }
@@ -181,7 +202,13 @@ fn missing(file: &str, port: &Port, form: &Form, found: &ArrayFile) -> Diagnosti
 }
 
 /// Checks one array and gives the length of its axis of samples.
-fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo, whole: bool) -> Result<Option<usize>, Diagnostic> {
+fn check(
+    file: &str,
+    (at, port): (usize, &Port),
+    form: &Form,
+    info: &ArrayInfo,
+    whole: bool,
+) -> Result<Option<usize>, Diagnostic> {
     let takes = match port.dtype {
         DType::Bool => true,
         // numpy has no bfloat16: where arrays are as the model's inputs, they may hold its bits.
@@ -207,6 +234,23 @@ fn check(file: &str, port: &Port, form: &Form, info: &ArrayInfo, whole: bool) ->
         let text = format!("{file}: the input {name:?} is {expected}, the array has the shape {has:?}");
         Err(Diagnostic::error_nowhere("E0813", text).with_hint(hint))
     };
+    if let Form::Sequence { inputs, .. } = form {
+        return match inputs[at].steps(&info.shape) {
+            Some(_) => Ok(None),
+            None => {
+                let (mut shape, has) = (inputs[at].shape(1), &info.shape);
+                shape.remove(inputs[at].axis);
+                let mut shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+                shape.insert(inputs[at].axis, "T".to_owned());
+                let text = format!(
+                    "{file}: the input {name:?} is {}[{}], the array has the shape {has:?}",
+                    port.dtype,
+                    shape.join(", ")
+                );
+                Err(Diagnostic::error_nowhere("E0813", text).with_hint("arrays hold whole sequences, of T steps"))
+            }
+        };
+    }
     if *form != Form::Ticks {
         return match info.shape == port.shape {
             true => Ok(None),
@@ -236,6 +280,14 @@ impl Source for Inputs {
                     }
                     (block, None)
                 }
+                Reader::Steps(whole, along) => {
+                    let block = steps_of(whole, along, self.at, ticks as usize, &port.shape)?;
+                    if (port.dtype, block.dtype()) == (DType::BF16, DType::U16) {
+                        to.bytes_mut().copy_from_slice(block.bytes());
+                        continue;
+                    }
+                    (block, Some(self.at))
+                }
                 Reader::Frames(reader) => match reader.next(ticks as usize)? {
                     Some(block) => (block, Some(self.at)),
                     None => continue,
@@ -258,6 +310,25 @@ impl Source for Inputs {
         self.at += ticks as usize;
         Ok(())
     }
+}
+
+/// The frames of some steps of sequences.
+fn steps_of(whole: &Tensor, along: &Along, first: usize, ticks: usize, frame: &[usize]) -> Result<Tensor, Diagnostic> {
+    let all = along.steps(whole.shape()).unwrap_or(0);
+    let (sequences, elements) = along.blocks();
+    let bytes = elements * whole.dtype().size();
+    let mut data = Vec::with_capacity(ticks.saturating_mul(sequences).saturating_mul(bytes));
+    for t in first..first + ticks {
+        for p in 0..sequences {
+            let block = whole.bytes().get((p * all + t) * bytes..(p * all + t + 1) * bytes);
+            data.extend_from_slice(block.ok_or_else(|| {
+                Diagnostic::error_nowhere("E0653", format!("the sequence has {all} steps, step {t} is asked for"))
+            })?);
+        }
+    }
+    let shape = std::iter::once(ticks).chain(frame.iter().copied()).collect();
+    Tensor::from_bytes(whole.dtype(), shape, &data)
+        .ok_or_else(|| Diagnostic::error_nowhere("E0653", "a step of a sequence came in another size"))
 }
 
 /// An element that the model's type cannot hold.

@@ -205,6 +205,7 @@ impl Subject {
             || m.dt.is_some()
             || m.discretise.is_some()
             || m.repair
+            || m.stream
             || args.no_model_probes;
         if given {
             let text = format!("{} is compiled: parameters and probes were chosen then", m.model.display());

@@ -3,6 +3,7 @@
 use crate::driver::Form;
 use crate::plot::Collector;
 use nc_ir::{DType, Diagnostic, Tensor};
+use nc_onnx::Along;
 use nc_runtime::arrays::{NpzOptions, NpzWriter, StreamId};
 use nc_runtime::run::{Face, Frames, Port, Sink};
 use std::path::Path;
@@ -26,6 +27,18 @@ enum Layout {
     Streams(Vec<StreamId>),
     /// As they are: there is one tick.
     Whole,
+    /// The frames of each result so far, and how they make its array.
+    Steps(Vec<(Vec<u8>, Steps)>),
+}
+
+/// How the frames of a result make its array.
+enum Steps {
+    /// Steps of sequences.
+    Along(Along),
+    /// The last one is the array.
+    Last,
+    /// Along a leading axis of ticks.
+    Leading,
 }
 
 impl Outputs {
@@ -48,6 +61,12 @@ impl Outputs {
                 let mut writer = NpzWriter::create(path, NpzOptions { deflate: compress })?;
                 let layout = match form {
                     Form::Once { .. } => Layout::Whole,
+                    Form::Sequence { outputs, .. } => {
+                        let of = |a: &Option<Along>| a.clone().map_or(Steps::Last, Steps::Along);
+                        let probes = std::iter::repeat_with(|| Steps::Leading);
+                        let all = outputs.iter().map(of).chain(probes).take(ports.len());
+                        Layout::Steps(all.map(|s| (Vec::new(), s)).collect())
+                    }
                     Form::Ticks => {
                         let mut streams = Vec::with_capacity(ports.len());
                         for p in &ports {
@@ -69,7 +88,19 @@ impl Outputs {
     /// # Errors
     /// What the file refuses.
     pub fn finish(&mut self) -> Result<(), Diagnostic> {
-        self.writer.take().map_or(Ok(()), |(w, _)| w.finish())
+        let Some((mut writer, layout)) = self.writer.take() else { return Ok(()) };
+        if let Layout::Steps(all) = layout {
+            for (k, (frames, steps)) in all.into_iter().enumerate() {
+                let (port, n) = (&self.ports[k], self.frames[k] as usize);
+                let (shape, bytes) = match steps {
+                    Steps::Last => (port.shape.clone(), frames),
+                    Steps::Leading => (std::iter::once(n).chain(port.shape.iter().copied()).collect(), frames),
+                    Steps::Along(along) => (along.shape(n), whole(&frames, &along, n, port.dtype.size())),
+                };
+                writer.write(&port.name, &array(port, shape, &bytes)?)?;
+            }
+        }
+        writer.finish()
     }
 
     /// A line on each result of truth values: spikes and mean rate, with `dt` seconds per tick if time is known.
@@ -89,6 +120,30 @@ impl Outputs {
     }
 }
 
+/// The array of a result.
+fn array(port: &Port, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor, Diagnostic> {
+    // numpy has no bfloat16: its bits are written, as they are read.
+    let dtype = if port.dtype == DType::BF16 { DType::U16 } else { port.dtype };
+    Tensor::from_bytes(dtype, shape, bytes)
+        .ok_or_else(|| Diagnostic::error_nowhere("E0653", format!("{:?} came in another size", port.name)))
+}
+
+/// The bytes of an array of `n` steps from its frames.
+fn whole(frames: &[u8], along: &Along, n: usize, size: usize) -> Vec<u8> {
+    let (sequences, elements) = along.blocks();
+    let block = elements * size;
+    if sequences == 1 || block == 0 {
+        return frames.to_vec();
+    }
+    let mut out = Vec::with_capacity(frames.len());
+    for p in 0..sequences {
+        for t in 0..n {
+            out.extend_from_slice(&frames[(t * sequences + p) * block..][..block]);
+        }
+    }
+    out
+}
+
 impl Sink for Outputs {
     fn take(&mut self, first: u64, ticks: u64, results: &[Frames]) -> Result<(), Diagnostic> {
         for (k, (port, frames)) in self.ports.iter().zip(results).enumerate() {
@@ -102,13 +157,16 @@ impl Sink for Outputs {
                     writer.append(streams[k], count as usize, frames.bytes())?
                 }
                 Some((writer, Layout::Whole)) => {
-                    // numpy has no bfloat16: its bits are written, as they are read.
-                    let dtype = if port.dtype == DType::BF16 { DType::U16 } else { port.dtype };
-                    let whole = Tensor::from_bytes(dtype, port.shape.clone(), frames.bytes());
-                    let whole = whole.ok_or_else(|| {
-                        Diagnostic::error_nowhere("E0653", format!("{:?} came in another size", port.name))
-                    })?;
-                    writer.write(&port.name, &whole)?;
+                    writer.write(&port.name, &array(port, port.shape.clone(), frames.bytes())?)?;
+                }
+                Some((_, Layout::Steps(all))) => {
+                    let (kept, steps) = &mut all[k];
+                    let mut bytes = frames.bytes();
+                    if matches!(steps, Steps::Last) && count > 0 {
+                        kept.clear();
+                        bytes = &bytes[bytes.len() - bytes.len() / count as usize..];
+                    }
+                    kept.extend_from_slice(bytes);
                 }
                 None => {}
             }

@@ -150,6 +150,7 @@ impl Runner<'_> {
             dt: spec.dt,
             discretise: spec.discretise.clone(),
             repair: spec.repair,
+            stream: spec.stream,
         };
         let args = ModelArgs { model: spec.model.clone(), load };
         let mut sources = Sources::default();

@@ -56,6 +56,8 @@ pub struct Spec {
     pub discretise: Option<String>,
     /// Mend the model.
     pub repair: bool,
+    /// Run a model of sequences one step a tick.
+    pub stream: bool,
     /// Parameters of the net.
     pub dims: Vec<(String, i64)>,
     /// Targets by name; the default ones if empty.
@@ -235,6 +237,10 @@ impl Reader<'_> {
                 "true" | "false" => spec.repair = value == "true",
                 _ => return Err(self.wrong(line, "`repair` is true or false")),
             },
+            ("stream", None) => match value {
+                "true" | "false" => spec.stream = value == "true",
+                _ => return Err(self.wrong(line, "`stream` is true or false")),
+            },
             ("dim", Some(name)) => {
                 let n = value.parse().map_err(|_| self.wrong(line, format!("`{value}` is not a whole number")))?;
                 spec.dims.push((name, n));
@@ -264,6 +270,7 @@ impl Reader<'_> {
                     "dt",
                     "discretise",
                     "repair",
+                    "stream",
                     "dim",
                     "targets",
                     "threads",

@@ -21,7 +21,7 @@ use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodePr
 use crate::{Loader, Options, Stop};
 use emit::Frame;
 use nc_ir::Diagnostic;
-use nc_ir::graph::{Module, Port};
+use nc_ir::graph::{Module, Port, ValueId};
 use rustc_hash::FxHashMap;
 use scope::{Scope, Versions};
 
@@ -52,10 +52,54 @@ pub(crate) struct Importer<'m> {
     nodes: usize,
     /// Nested graphs that are being imported.
     depth: usize,
+    /// See [`Traced`].
+    origins: Vec<Origin>,
+}
+
+/// The values of the step function below a number, down to those of the origin before, came from one node.
+struct Origin {
+    below: u32,
+    /// For messages.
+    shown: String,
+    /// The node's name, or that of its first result.
+    short: String,
+}
+
+/// A module that knows which nodes its values came from.
+pub(crate) struct Traced {
+    pub module: Module,
+    /// Most bytes that what is computed at once may take.
+    pub max_memory: u64,
+    origins: Vec<Origin>,
+}
+
+impl Traced {
+    fn of(&self, value: Option<ValueId>) -> Option<&Origin> {
+        let value = value?.0;
+        self.origins.get(self.origins.partition_point(|o| o.below <= value))
+    }
+
+    /// The node that a value of the step function came from, for messages.
+    pub fn origin(&self, value: Option<ValueId>) -> String {
+        match (self.of(value), value) {
+            (Some(o), _) => o.shown.clone(),
+            (None, Some(v)) => format!("the node of `{}`", self.module.graph.name_of(v)),
+            (None, None) => "a node".to_owned(),
+        }
+    }
+
+    /// A name for what belongs to the node that a value of the step function came from.
+    pub fn short(&self, value: Option<ValueId>) -> String {
+        match (self.of(value), value) {
+            (Some(o), _) if !o.short.is_empty() => o.short.clone(),
+            (_, Some(v)) => self.module.graph.name_of(v),
+            _ => "state".to_owned(),
+        }
+    }
 }
 
 /// See [`crate::import`].
-pub(crate) fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Module, Stop> {
+pub(crate) fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Traced, Stop> {
     let Some(graph) = &model.graph else {
         return Err(Diagnostic::error_nowhere(codes::MALFORMED, "the model has no graph").into());
     };
@@ -77,15 +121,16 @@ pub(crate) fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loa
         calls: Vec::new(),
         nodes: 0,
         depth: 0,
+        origins: Vec::new(),
     };
     it.inputs(graph)?;
     it.nodes(&graph.node)?;
     it.outputs(graph)?;
-    let Importer { mut module, mut frames, .. } = it;
+    let Importer { mut module, mut frames, origins, .. } = it;
     module.graph = frames.pop().map(|f| f.graph).unwrap_or_default();
     nc_ir::graph::verify::verify(&module)
         .map_err(|e| Diagnostic::error_nowhere("E0501", format!("the module is not valid: {e}")))?;
-    Ok(module)
+    Ok(Traced { module, max_memory: options.max_memory, origins })
 }
 
 /// An error about names.
@@ -164,7 +209,19 @@ impl<'m> Importer<'m> {
             Some(f) => self.function(node, key, f, operands)?,
             None => self.operator(node, domain, op, operands)?,
         };
+        self.trace(node);
         self.define(node, results)
+    }
+
+    /// Keeps which values of the step function a node gave.
+    fn trace(&mut self, node: &NodeProto) {
+        let below = self.frames[0].graph.values.len() as u32;
+        if self.frames.len() > 1 || self.origins.last().is_some_and(|o| o.below >= below) {
+            return;
+        }
+        let named = [node.name.as_ref(), node.output.iter().find(|o| !o.is_empty())].into_iter().flatten();
+        let short = named.map(String::as_str).find(|n| !n.is_empty()).unwrap_or("").to_owned();
+        self.origins.push(Origin { below, shown: node_name(node), short });
     }
 
     /// Runs the row of the op table.
@@ -191,6 +248,9 @@ impl<'m> Importer<'m> {
                 shown_domain(domain)
             );
             let d = refuse(text);
+            if let Some(why) = ops::absent::why(domain, op) {
+                return Err(d.with_hint(why).into());
+            }
             return Err(match ops::nearest(domain, op) {
                 Some(near) => d.with_hint(format!("is {near} meant? docs/onnx.md lists what is supported")),
                 None => d.with_hint("docs/onnx.md lists what is supported"),

@@ -9,7 +9,7 @@ use nc_ir::graph::{Op, ReduceKind};
 pub(super) const ROWS: &[Row] = &[
     row("MatMul", &[1, 9, 13], Types::Number, "", matmul),
     row("Gemm", &[1, 6, 7, 9, 11, 13], Types::Number, "", gemm),
-    row("Einsum", &[12], Types::Number, "", einsum),
+    row("Einsum", &[12, 28], Types::Number, "", einsum),
     row("MatMulInteger", &[10], Types::Int, "", matmul_integer),
 ];
 

@@ -4,6 +4,7 @@
 //! through [`Call`] and gives the results; what it does not read is refused. From the rows come the dispatch, the
 //! refusals, and docs/onnx.md.
 
+pub mod absent;
 mod activation;
 mod attention;
 mod basic;
@@ -158,6 +159,13 @@ mod tests {
         for r in rows() {
             assert!(seen.insert((r.domain, r.name)), "{} has two rows", r.name);
             assert!(r.since.is_sorted() && !r.since.is_empty(), "{}", r.name);
+        }
+    }
+
+    #[test]
+    fn an_operator_has_a_row_or_a_reason_and_not_both() {
+        for r in rows() {
+            assert_eq!(absent::why(r.domain, r.name), None, "{}", r.name);
         }
     }
 }

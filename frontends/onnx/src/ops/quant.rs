@@ -12,8 +12,20 @@ const SMALL: Types = Types::These(&[DType::I8, DType::U8]);
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
-    row("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25], Types::Number, "types of 4 bits, float8", quantize),
-    row("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25], Types::Int, "types of 4 bits, float8", dequantize),
+    row(
+        "QuantizeLinear",
+        &[10, 13, 19, 21, 23, 24, 25, 28],
+        Types::Number,
+        "types of 2 and 4 bits, float8, float6",
+        quantize,
+    ),
+    row(
+        "DequantizeLinear",
+        &[10, 13, 19, 21, 23, 24, 25, 28],
+        Types::Int,
+        "types of 2 and 4 bits, float8, float6",
+        dequantize,
+    ),
     row("DynamicQuantizeLinear", &[11], Types::Float, "", dynamic),
     row("QLinearMatMul", &[10, 21], SMALL, "", matmul),
     row("QLinearConv", &[10], SMALL, "", convolution),

@@ -336,7 +336,8 @@ fn recurrent(c: &mut Call<'_, '_>, kind: Kind) -> Results {
             late_reset,
         };
         c.open();
-        let inner: Vec<Value> = states.iter().map(|_| c.parameter(dtype, &[batch, hidden], "")).collect();
+        let names = ["h", "c"].into_iter().zip(&states);
+        let inner: Vec<Value> = names.map(|(name, _)| c.parameter(dtype, &[batch, hidden], name)).collect();
         let row = c.parameter(dtype, &[batch, rows], "");
         let on = valid.as_ref().map(|_| c.parameter(DType::Bool, &[batch, 1], ""));
         let mut next = cell.step(c, &row, &inner)?;

@@ -8,7 +8,7 @@ use nc_ir::{DType, Tensor};
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
     row("Resize", &[10, 11, 13, 18, 19], Types::Number, "", resize),
-    row("Upsample", &[7, 9, 10], Types::Number, "", upsample),
+    row("Upsample", &[1, 7, 9, 10], Types::Number, "", upsample),
 ];
 
 /// How a position in the result becomes one in the operand.
@@ -298,7 +298,11 @@ fn upsample(c: &mut Call<'_, '_>) -> Results {
         "linear" | "bilinear" => Mode::Linear,
         other => return invalid(format!("`mode` is {other:?}")),
     };
-    let scales: Vec<f64> = if c.opset < 9 {
+    let scales: Vec<f64> = if c.opset < 7 {
+        // Images alone.
+        let (height, width) = (c.float("height_scale", 0.0)?, c.float("width_scale", 0.0)?);
+        vec![1.0, 1.0, f64::from(height), f64::from(width)]
+    } else if c.opset < 9 {
         c.floats("scales")?.unwrap_or_default().into_iter().map(f64::from).collect()
     } else {
         let v = c.operand(1)?;

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
     row("Det", &[11, 22], Types::Float, "more than 8 rows", det),
-    row("ReverseSequence", &[10], Types::Any, "", reverse_sequence),
-    row("Unique", &[11], Types::Any, "", unique),
+    row("ReverseSequence", &[10, 28], Types::Any, "", reverse_sequence),
+    row("Unique", &[11, 28], Types::Any, "", unique),
 ];
 
 /// Largest matrix whose determinant is expanded.

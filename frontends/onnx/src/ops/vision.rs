@@ -8,8 +8,8 @@ use nc_ir::{DType, Tensor};
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
-    row("DepthToSpace", &[1, 11, 13], Types::Any, "", depth_to_space),
-    row("SpaceToDepth", &[1, 13], Types::Any, "", space_to_depth),
+    row("DepthToSpace", &[1, 11, 13, 28], Types::Any, "", depth_to_space),
+    row("SpaceToDepth", &[1, 13, 28], Types::Any, "", space_to_depth),
     row("CenterCropPad", &[18], Types::Any, "", center_crop_pad),
     row("Col2Im", &[18], Types::Number, "", col2im),
     row("AffineGrid", &[20], Types::Float, "", affine_grid),
@@ -56,7 +56,13 @@ fn space_to_depth(c: &mut Call<'_, '_>) -> Results {
         return invalid(format!("blocks of {b} do not divide {h} by {w}"));
     }
     let split = c.reshape(&x, &[n, ch, h / b, b, w / b, b])?;
-    let y = c.transpose(&split, &[0, 3, 5, 1, 2, 4])?;
+    let mode = if c.opset < 28 { "DCR".to_owned() } else { c.text("mode", "DCR")? };
+    let order = match mode.as_str() {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return invalid(format!("`mode` is {other:?}")),
+    };
+    let y = c.transpose(&split, &order)?;
     Ok(vec![c.reshape(&y, &[n, ch * b * b, h / b, w / b])?])
 }
 

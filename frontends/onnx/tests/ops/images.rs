@@ -23,6 +23,39 @@ fn blocks_go_to_channels_and_back() {
     let deep = run("SpaceToDepth", 13, vec![("x", x.clone())], &[], vec![int("blocksize", 2)]).remove(0);
     assert_eq!(deep, f32s(&[1, 4, 1, 2], &[0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]));
     assert_eq!(run("DepthToSpace", 13, vec![("x", deep)], &[], vec![int("blocksize", 2)])[0], x);
+    // From version 28 on, the other order goes there too: with two channels the orders differ.
+    let x = counting(&[1, 2, 2, 2]);
+    let crd = || vec![int("blocksize", 2), text("mode", "CRD")];
+    let deep = run("SpaceToDepth", 28, vec![("x", x.clone())], &[], crd()).remove(0);
+    assert_eq!(deep, counting(&[1, 8, 1, 1]));
+    assert_eq!(run("DepthToSpace", 28, vec![("x", deep)], &[], crd())[0], x);
+    let m = Model::of(vec![("x", x)], vec![node("SpaceToDepth", &["x"], &["y"], crd())], &["y"]);
+    assert!(m.refusal().contains("`mode`"), "{}", m.refusal());
+}
+
+/// The oldest form has a scale for each of two axes.
+#[test]
+fn images_are_repeated_as_version_1_says() {
+    let scales = vec![float("height_scale", 2.0), float("width_scale", 1.5)];
+    let y = run("Upsample", 6, vec![("x", counting(&[1, 1, 1, 2]))], &[], scales);
+    assert_eq!(y[0], f32s(&[1, 1, 2, 3], &[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]));
+}
+
+/// Operators that have no row say why.
+#[test]
+fn what_has_no_row_has_a_reason() {
+    for (op, why) in
+        [("RandomNormal", "random numbers"), ("SequenceAt", "lists of tensors"), ("StringConcat", "no text")]
+    {
+        let m = Model::of(vec![("x", counting(&[1]))], vec![node(op, &["x"], &["y"], vec![])], &["y"]);
+        match m.import() {
+            Err(nc_onnx::Stop::Wrong(d)) => {
+                assert!(d.message.contains(&format!("the operator {op} of ai.onnx 22 is not supported")), "{d:?}");
+                assert!(d.hint.is_some_and(|h| h.contains(why)), "{op}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod images;
 mod loops;
 mod products;
 mod recurrent;
+#[allow(dead_code, reason = "shared with other tests")]
 mod support;

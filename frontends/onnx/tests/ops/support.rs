@@ -3,10 +3,10 @@
 use nc_ir::interp::Interpreter;
 use nc_ir::{DType, Tensor};
 use nc_onnx::proto::{
-    AttributeProto, Dimension, Extent, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, attribute_type, type_proto,
+    AttributeProto, Dimension, Extent, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, attribute_type, type_proto,
 };
-use nc_onnx::{NoLoader, Options, Stop, import};
+use nc_onnx::{NoLoader, Options, Stop, Streamed, import, import_steps};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +46,11 @@ pub fn graph(name: &str, g: GraphProto) -> AttributeProto {
     AttributeProto { g: Some(Box::new(g)), ..attribute(name, attribute_type::GRAPH) }
 }
 
+pub fn texts(name: &str, list: &[&str]) -> AttributeProto {
+    let strings = list.iter().map(|s| s.as_bytes().to_vec().into()).collect();
+    AttributeProto { strings, ..attribute(name, attribute_type::STRINGS) }
+}
+
 /// The number of an element type in the format.
 fn number(dtype: DType) -> i32 {
     (1..32).find(|n| nc_onnx::tensor::element_type(*n) == Ok(dtype)).expect("the format has the type")
@@ -61,6 +66,18 @@ fn info(name: &str, ty: Option<(DType, Vec<usize>)>) -> ValueInfoProto {
         })),
     });
     ValueInfoProto { name: Some(name.to_owned()), r#type: ty }
+}
+
+/// A node that gives a tensor.
+pub fn constant(name: &str, value: &Tensor) -> NodeProto {
+    let tensor = TensorProto {
+        dims: value.shape().iter().map(|n| *n as i64).collect(),
+        data_type: Some(number(value.dtype())),
+        raw_data: Some(value.bytes().to_vec().into()),
+        ..TensorProto::default()
+    };
+    let value = AttributeProto { t: Some(Box::new(tensor)), ..attribute("value", attribute_type::TENSOR) };
+    node("Constant", &[], &[name], vec![value])
 }
 
 /// A nested graph whose inputs and outputs have no types.
@@ -90,6 +107,17 @@ impl Model {
     }
 
     pub fn import(&self) -> Result<nc_ir::graph::Module, Stop> {
+        let (model, options) = self.model();
+        import(&model, &options, &mut NoLoader)
+    }
+
+    /// The step function of a model of sequences.
+    pub fn import_steps(&self) -> Result<Streamed, Stop> {
+        let (model, options) = self.model();
+        import_steps(&model, &options, &mut NoLoader)
+    }
+
+    fn model(&self) -> (ModelProto, Options) {
         let input = self.inputs.iter().map(|(n, t)| info(n, Some((t.dtype(), t.shape().to_vec())))).collect();
         let model = ModelProto {
             ir_version: Some(10),
@@ -107,7 +135,7 @@ impl Model {
             .filter(|(n, _)| self.known.contains(n))
             .map(|(n, t)| (n.to_string(), t.clone()))
             .collect();
-        import(&model, &Options { values, ..Options::default() }, &mut NoLoader)
+        (model, Options { values, ..Options::default() })
     }
 
     /// The results, by the reference interpreter.
