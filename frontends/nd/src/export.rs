@@ -55,6 +55,7 @@ pub fn export(module: &Module, file: &str) -> Result<Export, Diagnostic> {
     let mut e = Exporter::new(module);
     e.ports();
     e.states()?;
+    e.probed_params();
     let graph = &module.graph;
     for (at, node) in graph.nodes.iter().enumerate() {
         e.node(at, node)?;
@@ -256,6 +257,17 @@ impl<'a> Exporter<'a> {
         Ok(())
     }
 
+    /// Probes of inputs and states, which have names of their own.
+    fn probed_params(&mut self) {
+        for v in &self.graph.params {
+            if let (Some(name), Some(term)) = (self.kept.get(v), &self.terms[v.index()])
+                && *name != term.text
+            {
+                self.body.push(format!("let {name} = {}", term.text));
+            }
+        }
+    }
+
     /// A scalar that reads back to the same bits.
     fn literal(&self, t: &Tensor) -> Option<String> {
         if !t.shape().is_empty() {
@@ -272,7 +284,8 @@ impl<'a> Exporter<'a> {
                     false => None,
                 }
             }
-            DType::I64 => t.get_int(0).map(|x| x.to_string()),
+            // The least whole number is a sign and a number that is too large.
+            DType::I64 => t.get_int(0).filter(|x| *x != i128::from(i64::MIN)).map(|x| x.to_string()),
             DType::Bool => Some(if t.get_f64(0) == 0.0 { "false" } else { "true" }.to_owned()),
             _ => None,
         }
@@ -343,9 +356,11 @@ impl<'a> Exporter<'a> {
                 Term::atom(count)
             }
             _ => {
-                // Two numbers of the text would be combined in double precision.
+                // Two numbers of the text would be combined in double precision, and so would one that a known condition
+                // selects.
                 let all = node.args.iter().all(|a| matches!(self.term(*a), Ok(t) if t.literal));
-                let args: Vec<Term> = match all || matches!(node.op, Op::Pow) {
+                let chosen = matches!(node.op, Op::Select) && self.known[node.args[0].index()].is_some();
+                let args: Vec<Term> = match all || chosen || matches!(node.op, Op::Pow) {
                     true => node.args.iter().map(|a| self.single(*a)).collect::<Result<_, _>>()?,
                     false => node.args.iter().map(|a| self.term(*a)).collect::<Result<_, _>>()?,
                 };
@@ -355,10 +370,18 @@ impl<'a> Exporter<'a> {
         };
         let keep = self.kept.contains_key(&result);
         let line = self.m.lines.iter().position(|l| l.source == result);
+        // The language computes with numbers of the text in double precision, under whatever name.
+        let named = keep || line.is_some();
+        let term = match term.literal && named {
+            true => {
+                self.terms[result.index()] = Some(term);
+                self.single(result)?
+            }
+            false => term,
+        };
         let short = term.depth <= MAX_DEPTH && term.text.len() <= MAX_TEXT;
-        let plain = term.level == Level::Atom && term.depth == 0;
-        let term = if !keep && line.is_none() && (plain || (self.uses[result.index()] <= 1 && said.is_empty() && short))
-        {
+        let plain = term.literal || term.level == Level::Atom && term.depth == 0;
+        let term = if !named && (plain || (self.uses[result.index()] <= 1 && said.is_empty() && short)) {
             term
         } else {
             let name = match self.kept.get(&result) {
@@ -485,8 +508,9 @@ impl<'a> Exporter<'a> {
                 self.number = true;
                 call("number", &[])
             }
-            Op::Linear => call("linear", &[]),
-            Op::Matmul => call("matmul", &[]),
+            // The language multiplies real numbers.
+            Op::Linear if float(0) => call("linear", &[]),
+            Op::Matmul if float(0) => call("matmul", &[]),
             Op::Reshape { shape } => call("reshape", &[list(shape)]),
             Op::Transpose { perm } => {
                 let perm: Vec<u64> = perm.iter().map(|k| *k as u64).collect();
@@ -497,11 +521,12 @@ impl<'a> Exporter<'a> {
                 let parts: Vec<String> = start.iter().zip(stop).map(|(a, b)| format!("{a}:{b}")).collect();
                 made(Level::Atom, format!("{}[{}]", args[0].at_least(Level::Atom), parts.join(", ")))
             }
-            Op::Gather { axis: 0 } if of(1).dtype == DType::I64 => {
+            Op::Gather { axis: 0 } if float(0) && of(1).dtype == DType::I64 => {
                 made(Level::Atom, format!("embedding({}, {})", args[1].text, args[0].text))
             }
             Op::Argmax { axis, keep: false, last: false } if float(0) => call("argmax", &[axis.to_string()]),
-            Op::Reduce { kind, axes, keep } if float(0) => {
+            // No axes are all of them, in the language.
+            Op::Reduce { kind, axes, keep } if float(0) && !axes.is_empty() => {
                 let name = match kind {
                     ReduceKind::Sum => "sum",
                     ReduceKind::Mean => "mean",
@@ -513,7 +538,7 @@ impl<'a> Exporter<'a> {
                 let text = format!("{name}({}, axes = {})", args[0].text, list(&axes));
                 made(Level::Atom, if *keep { format!("reshape({text}, {})", list(&shape)) } else { text })
             }
-            Op::Conv { stride, pad, dilation, groups } => {
+            Op::Conv { stride, pad, dilation, groups } if float(0) => {
                 let Some(pads) = symmetric(pad) else { return Err(self.unknown(at, node)) };
                 let groups = format!("groups = {groups}");
                 let lists = |wide: bool| {
@@ -544,7 +569,7 @@ impl<'a> Exporter<'a> {
                     _ => Err(self.unknown(at, node)),
                 }
             }
-            Op::Pool { kind, size, stride, pad, dilation } if dilation.iter().all(|d| *d == 1) => {
+            Op::Pool { kind, size, stride, pad, dilation } if float(0) && dilation.iter().all(|d| *d == 1) => {
                 let name = match kind {
                     PoolKind::Sum => "sum_pool",
                     PoolKind::Avg => "avg_pool",

@@ -422,9 +422,8 @@ impl<'a> Elab<'a> {
             }
             (p, q) if p >= 2 && q >= 2 => {
                 let id = self.node(a.span, |g| g.matmul(x.id, y.id))?;
-                let lead = if p >= q { &x.shape[..p - 2] } else { &y.shape[..q - 2] };
-                let mut shape = lead.to_vec();
-                shape.extend([x.shape[p - 2], y.shape[q - 1]]);
+                // Leading extents of 1 are repeated, on either side.
+                let shape = self.builder().ty(id).extents().unwrap_or_default();
                 Some(self.rt(id, elem, shape))
             }
             _ => {

@@ -80,7 +80,7 @@ impl Elab<'_> {
         }
     }
 
-    fn builder(&mut self) -> GraphBuilder<'_> {
+    pub(super) fn builder(&mut self) -> GraphBuilder<'_> {
         let m = &mut self.m;
         let pools = Pools { consts: &m.consts, lines: &m.lines, conns: &m.conns };
         match self.frames.last_mut() {

@@ -41,8 +41,9 @@ impl<'a> Elab<'a> {
         let rt = if matches!(v, Val::Array(_)) { None } else { self.coerce(&v, want, e.span, what) };
         let (graph, captured) = self.end(rt.iter().map(|r| r.id).collect());
         if let (Val::Array(a), Places::Elements(shape)) = (&v, &places) {
-            // One number serves every element.
-            let shape = if a.data.len() == 1 { Vec::new() } else { shape.to_vec() };
+            // One number serves every element; an array of the shape has just the one.
+            let own = a.data.shape().iter().map(|d| *d as u64).eq(shape.iter().copied());
+            let shape = if a.data.len() == 1 && !own { Vec::new() } else { shape.to_vec() };
             return self.conform(a, &Ty { shape, ..ty.clone() }, e.span);
         }
         let rt = rt?;
