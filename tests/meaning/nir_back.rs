@@ -186,6 +186,45 @@ fn nets_of_the_language_become_files() {
     }
 }
 
+/// Convolutions and pools in front of cells become nodes of their own, and the file computes what the net does.
+#[test]
+fn convolutions_and_pools_become_nodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let draws = |n: u32| (0..n).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as f32 / 128.0 - 0.5).collect();
+    let array = |shape: &[usize]| {
+        Tensor::from_vec(shape.to_vec(), draws(shape.iter().product::<usize>() as u32)).expect("a tensor")
+    };
+    let file = |name: &str, arrays: &[(&str, Tensor)]| {
+        let mut writer = NpzWriter::create(&at(name), NpzOptions::default()).expect("a file");
+        arrays.iter().for_each(|(n, t)| writer.write(n, t).expect("an array"));
+        writer.finish().expect("a file");
+    };
+    file("w.npz", &[("K", array(&[2, 1, 2, 2])), ("B", array(&[2]))]);
+    file("in.npz", &[("u", array(&[40, 2, 4, 4]))]);
+    let nets = [
+        ("conv2d(u, K, B, stride = [1, 2], pad = [1, 0], groups = 2)", "2, 5, 2"),
+        ("avg_pool(u, [2, 2], [2, 2], [0, 0])", "2, 2, 2"),
+        ("sum_pool(conv2d(u, K, B, groups = 2), [3, 2], [1, 1], [1, 0])", "2, 3, 2"),
+    ];
+    for (x, shape) in nets {
+        let text = format!(
+            "net N {{\n  clock 1 ms\n  file f = \"w.npz\"\n  param K: real[2, 1, 2, 2] = f[\"K\"]\n  param B: real[2] = \
+             f[\"B\"]\n  input u: real[2, 4, 4]\n  state v: real[{shape}] = 0\n  let x = {x}\n  let w = v + 0.1 * (x - \
+             v)\n  let fires = w > 0.05\n  next v = if fires then 0.01 else w\n  output s = fires\n}}\n"
+        );
+        std::fs::write(at("n.nd"), &text).expect("a file");
+        let said = done(folder.path(), &["convert", "n.nd", "n.nir"]);
+        let knobs = said.split("--discretise ").nth(1).and_then(|s| s.split(", the file").next()).expect("knobs");
+        done(folder.path(), &["run", "n.nd", "--input", "in.npz", "--output", "nd.npz"]);
+        let run = ["run", "n.nir", "--dt", "1e-3", "--discretise", knobs, "--input", "in.npz", "--output", "nir.npz"];
+        done(folder.path(), &run);
+        let (nd, nir) = (arrays(&at("nd.npz")), arrays(&at("nir.npz")));
+        assert_eq!(nd, nir, "{x}");
+        assert!(nd.iter().all(|(_, a)| (0..a.len()).any(|k| a.get_f64(k) != 0.0)), "{x} is silent");
+    }
+}
+
 /// What NIR cannot hold, each with the words that name it.
 #[test]
 fn what_nir_cannot_hold_is_named() {
@@ -221,6 +260,44 @@ fn what_nir_cannot_hold_is_named() {
             assert!(err.contains("W0948") && err.contains(words), "{words}: {err}");
             done(folder.path(), &["check", "m.nir", "--dt", "1e-3"]);
             std::fs::remove_file(folder.path().join("m.nir")).expect("a file");
+        }
+    }
+    let cell = "neuron N {\n  input x: real\n  state v: real = 0\n  v' = (x - v) / 10 ms\n  threshold v > 1\n  reset { v = 0 }\n}\n";
+    let jump = "neuron N {\n  state v: real = 0\n  on x(w: real) { v += w }\n  v' = -v / 10 ms\n  threshold v > 1\n  reset { v = 0 }\n}\n";
+    let stdp = "synapse Plastic {\n  state w: real = 0.5\n  state y: real = 0\n  y' = -y / 10 ms\n  on pre { emit w; w = \
+                max(0, w - 0.1 * y) }\n  on post { y += 1 }\n}\n";
+    let joined = |first: &str, rule: &str| {
+        format!(
+            "{first}net M {{\n  clock 1 ms\n  file f = \"pairs.npz\"\n  param T: int[3, 2] = f[\"T\"]\n  input u: spike[2]\n  \
+             pop P: N[2]\n  connect c: u -> P.x {{ {rule} }}\n  output s = P.spike\n}}\n"
+        )
+    };
+    let between = |x: &str, shape: &str| {
+        format!(
+            "{cell}net M {{\n  clock 1 ms\n  input u: real[2, 4, 4]\n  pop P: N[{shape}]\n  P.x <- {x}\n  output s = P.spike\n}}\n"
+        )
+    };
+    let mut writer = NpzWriter::create(&folder.path().join("pairs.npz"), NpzOptions::default()).expect("a file");
+    let pairs = Tensor::from_vec(vec![3, 2], vec![0i64, 1, 1, 0, 0, 1]).expect("three pairs");
+    writer.write("T", &pairs).expect("an array");
+    writer.finish().expect("a file");
+    let synapses = [
+        (
+            joined(&format!("{cell}{stdp}"), "rule = all(); model = Plastic; delay = 1 ms"),
+            "the plastic synapses of `c`",
+        ),
+        (joined(jump, "rule = all(); weight = 0.5"), "events that change `P.v` at once"),
+        (joined(cell, "rule = all(); weight = 2; delay = (1 + j) * 1 ms"), "the different delays of `c`"),
+        (joined(cell, "rule = table(T); weight = 2"), "two synapses of `c` between the same two cells"),
+        (between("max_pool(u, [2, 2], [2, 2], [0, 0])", "2, 2, 2"), "the op `pool`"),
+        (between("softmax(u)", "2, 4, 4"), "the op `div`"),
+    ];
+    for (text, words) in synapses {
+        std::fs::write(folder.path().join("m.nd"), &text).expect("a file");
+        for more in [&[][..], &["--lossy"]] {
+            let (code, _, err) = nc(folder.path(), [&["convert", "m.nd", "m.nir"], more].concat());
+            assert!(code == Some(1) && err.contains("E0947") && err.contains(words), "{words}: {err}");
+            assert!(!folder.path().join("m.nir").exists(), "{words}");
         }
     }
     let refused = |args: &[&str], words: &[&str]| {

@@ -182,6 +182,9 @@ pub struct CheckArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Show what a run with this probe records, for example P.v; may be repeated
+    #[arg(long = "probe", value_name = "NAME")]
+    pub probes: Vec<String>,
     /// The passes.
     #[command(flatten)]
     pub passes: PassArgs,

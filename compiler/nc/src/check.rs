@@ -20,7 +20,7 @@ const COUNTED: u64 = 1 << 24;
 /// # Errors
 /// What is wrong with the model.
 pub fn check(args: &CheckArgs, reporter: &mut Reporter) -> Outcome {
-    let loaded = driver::load(&args.model, &[], reporter)?;
+    let loaded = driver::load(&args.model, &args.probes, reporter)?;
     let module = loaded.module;
     let face = face_of(&module)?;
     let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;

@@ -163,6 +163,15 @@ fn check_shows_what_was_chosen() {
     ] {
         assert!(out.contains(part), "{part:?} is not in\n{out}");
     }
+    // Probes are looked at before a run.
+    let out = p.nc(&["check", "m.nd", "--dim", "n=3", "--probe", "P.spike"]).ok().out;
+    assert!(out.contains("probe   P.spike: bool[3]\n"), "{out}");
+    assert!(!p.nc(&["check", "m.nd", "--dim", "n=3", "--probe", "P.spikes"]).err.is_empty());
+    let nir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/filetests/nir/whole.nir");
+    let args = ["check", nir, "--dt", "1e-3", "--discretise", "lava-fixed", "--probe"];
+    let out = p.nc(&[&args[..], &["cuba.v"]].concat()).ok().out;
+    assert!(out.contains("probe   cuba.v: "), "{out}");
+    p.nc(&[&args[..], &["cubb.v"]].concat()).fails("E0940");
     let model = "neuron N {\n  state v: mV = 0 mV\n  state g: mV = 0 mV\n  on hit(w: mV) { g += w }\n  v' = (g - v) / (9 ms)\n  \
                  g' = -g / (5 ms)\n}\nnet A {\n  clock 1 ms\n  input x: spike[2]\n  pop P: N[2]\n  \
                  connect x -> P.hit { rule = one_to_one; weight = 1 mV; delay = 0 ms }\n  output v = P.v\n}\n";
