@@ -22,6 +22,31 @@ impl Code for JitCode {
     }
 }
 
+/// Kernels of graphics processors on this processor; there are none without the feature `llvm`.
+#[derive(Debug)]
+pub enum Kernels {}
+
+impl Kernels {
+    /// Compiles the kernels of a program.
+    ///
+    /// # Errors
+    /// Always [`Unsupported`] without the feature `llvm`.
+    pub fn compile(_: &Program, _: &Layout) -> Result<Kernels, Unsupported> {
+        Err(missing())
+    }
+
+    /// Runs a launch; there is none to run without the feature `llvm`.
+    ///
+    /// # Safety
+    /// As with the feature.
+    ///
+    /// # Errors
+    /// Never returns.
+    pub unsafe fn launch(&self, _: usize, _: (u32, u32), _: &[u64]) -> Result<(), String> {
+        match *self {}
+    }
+}
+
 /// Compiles a program for the processor this runs on.
 ///
 /// # Errors
@@ -52,6 +77,8 @@ mod tests {
             text(&program, &layout, Stage::Mlir).err(),
             crate::arm::object(&program, &layout, &arm).err(),
             crate::arm::asm(&program, &layout, &arm).err(),
+            crate::gpu::text(&program, &layout, "m", crate::gpu::Arch::Sm80, crate::gpu::Stage::Ptx).err(),
+            Kernels::compile(&program, &layout).err(),
         ];
         for e in refusals {
             assert!(e.is_some_and(|e| e.what.contains("LLVM") && e.hint.contains("--features mlir")));

@@ -13,11 +13,11 @@ pub(crate) mod threads;
 
 use crate::error::Unsupported;
 use crate::gpu::Shape;
-use crate::ir::{Ir, V, Write};
+use crate::ir::{Cmp, Ir, V, Write};
 use melior::ir::Module;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{
-    Block, BufId, Carried, Emit, Kernel, Parallel, Program, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
+    Block, BufId, Carried, Emit, Kernel, Parallel, Program, Role, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use threads::{Meet, Threads};
@@ -98,7 +98,7 @@ pub(crate) fn kernel<'c>(
             (0, a) => (a, None),
             (_, [a @ .., function, argument, count]) => {
                 let meet = Meet::Call(*function, *argument);
-                (a, Some(Threads { id: a[4], count: *count, shape: Shape::of(kernel), meet }))
+                (a, Some(Threads { id: a[4], count: *count, shape: Shape::of(kernel, 1), meet }))
             }
             (_, a) => (a, None),
         };
@@ -123,20 +123,27 @@ pub(crate) fn gpu_kernel<'c>(
     arguments.resize(KERNEL_PARAMS - 1 + kernel.iterations.len(), i64);
     ir.gpu_function(module, symbol, &arguments, |ir, a| {
         let (thread, size) = (ir.gpu_number("gpu.thread_id"), ir.gpu_number("gpu.block_dim"));
-        let shape = Shape::of(kernel);
+        let shape = Shape::of(kernel, program.parts);
         let (id, count) = match shape {
             Shape::Block => (thread, size),
-            Shape::Grid => {
+            Shape::Grid | Shape::Parts => {
                 let (block, blocks) = (ir.gpu_number("gpu.block_id"), ir.gpu_number("gpu.grid_dim"));
                 let start = ir.mul(block, size);
                 (ir.add(start, thread), ir.mul(blocks, size))
             }
         };
+        let machine = Machine { small: false, threads: 0, gpu: true };
         let mut all = a[..4].to_vec();
+        if shape == Shape::Parts {
+            all.push(id);
+            all.extend(&a[4..]);
+            let parts = ir.i64(program.parts.into());
+            let inside = ir.cmp(Cmp::Ult, id, parts);
+            return ir.when(inside, |ir| body(ir, &all, (program, layout), kernel, (machine, None)).map(drop));
+        }
         all.push(ir.i64(0));
         all.extend(&a[4..]);
         let threads = Threads { id, count, shape, meet: Meet::Gpu };
-        let machine = Machine { small: false, threads: 0, gpu: true };
         body(ir, &all, (program, layout), kernel, (machine, Some(threads)))?;
         Ok(())
     })
@@ -153,7 +160,8 @@ fn body<'c>(
     let &[arena, consts, frames, tick, part, ref iterations @ ..] = a else {
         return Err(Unsupported::malformed("a kernel function has five parameters or more"));
     };
-    let one = program.parts <= 1 || kernel.parallel.is_none();
+    // Threads of a block or grid run the kernel as one part; their lists, too, are then of one part.
+    let one = program.parts <= 1 || kernel.parallel.is_none() || threads.is_some();
     let mut e = Emitter {
         ir: ir.fork(),
         program,
@@ -175,7 +183,14 @@ fn body<'c>(
     buffers(&kernel.body, &mut used, MAX_DEPTH)?;
     for b in used {
         if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
-            let p = e.ir.frame(frames, *n);
+            let mut p = e.ir.frame(frames, *n);
+            if machine.gpu {
+                let number = e.frame_number(b, tick)?;
+                let buffer = e.buffer(b)?;
+                let bytes = buffer.len.saturating_mul(buffer.elem.size() as u64) as i64;
+                let offset = e.ir.times(number, bytes);
+                p = e.ir.element(p, e.ir.types.i8, offset);
+            }
             e.hosts.insert(*n, p);
         }
     }
@@ -228,6 +243,14 @@ fn buffers(block: &Block, used: &mut BTreeSet<BufId>, depth: usize) -> Emitted<(
 }
 
 impl<'c> Emitter<'c, '_> {
+    /// The number of the frame of a host array that belongs to a tick.
+    fn frame_number(&mut self, buf: BufId, tick: V<'c>) -> Emitted<V<'c>> {
+        Ok(match self.buffer(buf)?.role {
+            Role::Probe { every } if every > 1 => self.ir.by("arith.divui", tick, every as i64),
+            _ => tick,
+        })
+    }
+
     /// First item of part `part` of an extent, as [`Parallel::range`] has it.
     fn part_start(&mut self, p: Parallel, part: V<'c>) -> V<'c> {
         let parts = u64::from(self.program.parts.max(1));

@@ -431,11 +431,29 @@ impl<'c> Ir<'c> {
 
     /// Calls what a pointer points to, which takes pointers and gives nothing.
     pub fn call_pointer(&mut self, function: V<'c>, arguments: &[V<'c>]) {
+        match (self.call_pointer_operation(function, arguments), &self.block) {
+            (Ok(op), Some(block)) => drop(block.append_operation(op)),
+            (Err(e), _) => drop(self.failure.get_or_insert(e)),
+            (Ok(_), None) => {
+                self.failure.get_or_insert_with(|| Unsupported::failed("MLIR", "a call outside a block"));
+            }
+        }
+    }
+
+    /// The same call, not in any block yet.
+    pub fn call_pointer_operation(
+        &self,
+        function: V<'c>,
+        arguments: &[V<'c>],
+    ) -> Result<melior::ir::Operation<'c>, Unsupported> {
         let operands: Vec<_> = std::iter::once(function).chain(arguments.iter().copied()).collect();
         let segments = DenseI32ArrayAttribute::new(self.context, &[operands.len() as i32, 0]).into();
         let bundles = DenseI32ArrayAttribute::new(self.context, &[]).into();
-        let attributes = [("operandSegmentSizes", segments), ("op_bundle_sizes", bundles)];
-        self.raw("llvm.call", &operands, &[], &attributes, Vec::new());
+        OperationBuilder::new("llvm.call", self.at)
+            .add_operands(&operands)
+            .add_attributes(&[(self.id("operandSegmentSizes"), segments), (self.id("op_bundle_sizes"), bundles)])
+            .build()
+            .map_err(|e| Unsupported::failed("MLIR", e))
     }
 
     /// Calls an intrinsic of LLVM.
@@ -501,6 +519,23 @@ impl<'c> Ir<'c> {
         self.check()?;
         let results: Vec<_> = result.into_iter().collect();
         let ty = TypeAttribute::new(FunctionType::new(self.context, arguments, &results).into());
+        self.append_function(module, (name, exported), ty, region);
+        Ok(())
+    }
+
+    /// Adds a function of the module's own, without results, whose body is there already.
+    pub fn add_function(&self, module: &Module<'c>, name: &str, arguments: &[Type<'c>], body: Region<'c>) {
+        let ty = TypeAttribute::new(FunctionType::new(self.context, arguments, &[]).into());
+        self.append_function(module, (name, false), ty, body);
+    }
+
+    fn append_function(
+        &self,
+        module: &Module<'c>,
+        (name, exported): (&str, bool),
+        ty: TypeAttribute<'c>,
+        region: Region<'c>,
+    ) {
         let name = StringAttribute::new(self.context, name);
         let linkage = llvm::attributes::linkage(self.context, llvm::attributes::Linkage::Internal);
         let private = StringAttribute::new(self.context, "private").into();
@@ -514,6 +549,5 @@ impl<'c> Ir<'c> {
             attributes,
             self.at,
         ));
-        Ok(())
     }
 }

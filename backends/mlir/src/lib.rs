@@ -1,9 +1,9 @@
 //! Kernel programs through MLIR and LLVM.
 //!
 //! [`compile`] gives code in memory for this processor, [`text`] shows the stages on the way there, [`arm::object`] gives a
-//! relocatable object for an Arm core, [`gpu::text`] kernels for graphics processors. The result of every operation is the one of [`nc_ir::kernel::ScalarOp::eval`] to the
-//! bit (any NaN being as good as another): nothing is contracted or reassociated, and `fma` is fused where the program says
-//! so and nowhere else.
+//! relocatable object for an Arm core, [`gpu::text`] kernels for graphics processors. The result of every operation is the
+//! one of [`nc_ir::kernel::ScalarOp::eval`] to the bit (any NaN being as good as another): nothing is contracted or
+//! reassociated, and `fma` is fused where the program says so and nowhere else.
 //!
 //! All of it needs the feature `llvm`, and with it LLVM and MLIR 22 where this is built. Without the feature the crate
 //! builds everywhere, and every call is refused with what is missing.
@@ -17,6 +17,8 @@ mod symbol;
 mod cortex;
 #[cfg(feature = "llvm")]
 mod emit;
+#[cfg(feature = "llvm")]
+mod host;
 #[cfg(feature = "llvm")]
 mod ir;
 #[cfg(feature = "llvm")]

@@ -10,7 +10,7 @@ use std::sync::Once;
 /// Types that LLVM keeps to itself.
 type Opaque = *mut c_void;
 
-// Declarations of llvm-c/{Analysis,Core,Error,LLJIT,Target,TargetMachine}.h and llvm-c/Transforms/PassBuilder.h, LLVM 22.
+// Declarations of llvm-c/{Analysis,BitReader,Core,Error,LLJIT,Target,TargetMachine}.h and llvm-c/Transforms/PassBuilder.h, LLVM 22.
 unsafe extern "C" {
     fn LLVMContextCreate() -> LLVMContextRef;
     fn LLVMContextDispose(context: LLVMContextRef);
@@ -62,6 +62,7 @@ unsafe extern "C" {
     fn LLVMGetBufferSize(buffer: Opaque) -> usize;
     fn LLVMDisposeMemoryBuffer(buffer: Opaque);
     fn LLVMCreateMemoryBufferWithMemoryRangeCopy(data: *const c_char, len: usize, name: *const c_char) -> Opaque;
+    fn LLVMParseBitcodeInContext2(context: LLVMContextRef, buffer: Opaque, module: *mut LLVMModuleRef) -> c_int;
     fn LLVMCreatePassBuilderOptions() -> Opaque;
     fn LLVMDisposePassBuilderOptions(options: Opaque);
     fn LLVMRunPasses(module: LLVMModuleRef, passes: *const c_char, machine: Opaque, options: Opaque) -> Opaque;
@@ -257,6 +258,22 @@ impl Llvm {
             LLVMSetModuleDataLayout(raw, layout);
             LLVMDisposeTargetData(layout);
             Ok(llvm)
+        }
+    }
+
+    /// Reads a module from LLVM's bitcode.
+    pub fn parse(bitcode: &[u8]) -> Result<Llvm, Unsupported> {
+        // SAFETY: the context is new; the buffer is a copy that is ours to dispose of; the result owns the module.
+        unsafe {
+            let mut llvm = Llvm { context: LLVMContextCreate(), module: null_mut() };
+            let data = bitcode.as_ptr().cast();
+            let buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(data, bitcode.len(), c"nc".as_ptr());
+            let failed = LLVMParseBitcodeInContext2(llvm.context, buffer, &mut llvm.module) != 0;
+            LLVMDisposeMemoryBuffer(buffer);
+            match failed {
+                true => Err(Unsupported::failed("LLVM", "bitcode that cannot be read")),
+                false => Ok(llvm),
+            }
         }
     }
 

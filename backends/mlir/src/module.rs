@@ -47,6 +47,19 @@ impl Session {
         Session { context, said }
     }
 
+    /// Where types and attributes live.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// A module if it is one by MLIR's rules.
+    pub fn verified<'c>(&'c self, module: Module<'c>) -> Emitted<Module<'c>> {
+        match module.as_operation().verify() {
+            true => Ok(module),
+            false => Err(self.failed("MLIR's verifier")),
+        }
+    }
+
     /// A failure at `at`, with what MLIR said.
     fn failed(&self, at: &str) -> Unsupported {
         let said = std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner));
@@ -84,15 +97,12 @@ impl Session {
         for h in helpers {
             h.define(&module, context)?;
         }
-        if !module.as_operation().verify() {
-            return Err(self.failed("MLIR's verifier"));
-        }
-        Ok(module)
+        self.verified(module)
     }
 
-    /// The kernels of a program of one part in a module of a graphics processor.
+    /// The kernels of a program in a module of a graphics processor.
     pub fn gpu_module(&self, (program, layout): (&Program, &Layout), prefix: &str) -> Emitted<Module<'_>> {
-        check(program, layout, 1)?;
+        check(program, layout, 0)?;
         let context = &self.context;
         let at = Location::unknown(context);
         let mut module = Module::new(at);
@@ -110,10 +120,7 @@ impl Session {
             .build()
             .map_err(|e| Unsupported::failed("MLIR", e))?;
         module.body().append_operation(op);
-        if !module.as_operation().verify() {
-            return Err(self.failed("MLIR's verifier"));
-        }
-        Ok(module)
+        self.verified(module)
     }
 
     /// Runs a pipeline of passes.

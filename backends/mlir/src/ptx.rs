@@ -3,6 +3,7 @@
 use crate::emit::Emitted;
 use crate::error::Unsupported;
 use crate::gpu::{Arch, Stage};
+use crate::llvm::Llvm;
 use crate::module::Session;
 use melior::ir::block::BlockLike;
 use melior::ir::operation::OperationLike;
@@ -25,16 +26,21 @@ pub(crate) fn text(of: (&Program, &Layout), prefix: &str, arch: Arch, stage: Sta
     if stage == Stage::Nvvm {
         return Ok(format!("{}\n", module.as_operation()));
     }
-    let chip = arch.name();
+    let (chip, form) = (arch.name(), if stage == Stage::Llvm { "llvm" } else { "isa" });
     let pipeline = format!(
-        "builtin.module(nvvm-attach-target{{chip={chip} features=+ptx80 O=3}},gpu-module-to-binary{{format=isa}})"
+        "builtin.module(nvvm-attach-target{{chip={chip} features=+ptx80 O=3}},gpu-module-to-binary{{format={form}}})"
     );
     session.pass(&mut module, &pipeline)?;
-    object(&module).ok_or_else(|| Unsupported::failed("MLIR", "no PTX came out"))
+    let bytes = object(&module).ok_or_else(|| Unsupported::failed("MLIR", "no binary came out"))?;
+    if stage == Stage::Llvm {
+        return Llvm::parse(&bytes).map(|m| m.text());
+    }
+    let text = String::from_utf8(bytes).map_err(|e| Unsupported::failed("LLVM's code generator", e))?;
+    Ok(text.trim_end_matches('\0').to_owned())
 }
 
-/// The text of the first binary of a module.
-fn object(module: &Module<'_>) -> Option<String> {
+/// The first binary of a module.
+fn object(module: &Module<'_>) -> Option<Vec<u8>> {
     let mut op = module.body().first_operation();
     while let Some(o) = op {
         if o.name().as_string_ref().as_str() == Ok("gpu.binary") {
@@ -52,7 +58,7 @@ fn object(module: &Module<'_>) -> Option<String> {
                 let s = mlir_sys::mlirGPUObjectAttrGetObject(first);
                 std::slice::from_raw_parts(s.data.cast::<u8>(), s.length).to_vec()
             };
-            return String::from_utf8(bytes).ok().map(|t| t.trim_end_matches('\0').to_owned());
+            return Some(bytes);
         }
         op = o.next_in_block();
     }

@@ -67,15 +67,47 @@ fn launches_have_the_shape_of_their_kernels() {
     let all = launches(&leaky(true), "m");
     assert_eq!(all.len(), 1);
     assert_eq!((all[0].symbol.as_str(), all[0].shape, all[0].blocks), ("m_k0_leak", Shape::Grid, 4));
+    let p = events(100);
+    let all = launches(&p, "m");
+    assert_eq!(all.iter().map(|l| l.shape).collect::<Vec<_>>(), [Shape::Parts, Shape::Parts, Shape::Block]);
+    // A thread for each of 100 parts.
+    assert_eq!((all[0].blocks, all[0].threads), (4, 32));
+    // With one part, the threads of a block share the work.
+    let shapes: Vec<_> = launches(&events(1), "m").iter().map(|l| l.shape).collect();
+    assert_eq!(shapes, [Shape::Block, Shape::Grid, Shape::Block]);
 }
 
-#[test]
-fn several_parts_are_refused() {
-    let mut p = leaky(true);
-    p.parts = 2;
-    let layout = Layout::of(&p).expect("small");
-    let e = text(&p, &layout, "m", Arch::Sm90, Stage::Ptx).expect_err("two parts");
-    assert!(e.what.contains("2 parts"), "{e}");
+/// A kernel that pushes, one that reads a table by its part, a serial one.
+fn events(parts: u32) -> Program {
+    let mut p = Program::new("events", parts);
+    let n = 500;
+    let list = p.add_list("fired", n, 1, 1);
+    let v = p.add_buffer("v", DType::F32, n, Role::State(Tensor::zeros(DType::F32, vec![1])));
+    let w = p.add_buffer("w", DType::F32, parts.into(), Role::Const(Tensor::zeros(DType::F32, vec![parts as usize])));
+    let sum = p.add_buffer("sum", DType::F32, 1, Role::State(Tensor::zeros(DType::F32, vec![1])));
+    let parallel = Some(Parallel { len: n, align: 1 });
+    let mut k = KernelBuilder::new("fire", parallel, 1);
+    let slot = k.index(0);
+    k.clear(list, slot);
+    k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
+        let x = k.load(v, DType::F32, Index::var(i));
+        let fires = k.op(ScalarOp::FGt, &[x, x]);
+        k.push(list, slot, fires, i);
+    });
+    p.push(k.finish());
+    let mut k = KernelBuilder::new("leak", parallel, 1);
+    let by = k.load(w, DType::F32, Index::var(Kernel::PART));
+    k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
+        let x = k.load(v, DType::F32, Index::var(i));
+        let x = k.op(ScalarOp::FMul, &[x, by]);
+        k.store(v, Index::var(i), x);
+    });
+    p.push(k.finish());
+    let mut k = KernelBuilder::new("sum", None, 1);
+    let x = k.load(v, DType::F32, Index::at(3));
+    k.store(sum, Index::at(0), x);
+    p.push(k.finish());
+    p
 }
 
 /// What `ptxas` says about each entry: its registers, and bytes that are spilled.
@@ -114,7 +146,7 @@ fn kernels_assemble_without_spills() {
     };
     for arch in ARCHES {
         let mut programs = vec![leaky(true), leaky(false)];
-        programs.extend((0..6).map(|seed| Case::from_seed(seed).with_parts(1).program));
+        programs.extend((0..8).map(|seed| Case::from_seed(seed).with_parts(1 + seed as u32 % 3).program));
         for p in programs {
             let all = assembled(&ptxas, &ptx(&p, arch), arch);
             assert_eq!(all.len(), p.kernels().count());

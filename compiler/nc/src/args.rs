@@ -235,6 +235,11 @@ pub enum Target {
     Interp,
     /// Machine code for this processor, through MLIR and LLVM; in builds with the feature mlir.
     Llvm,
+    /// A graphics processor, through MLIR and LLVM; in builds with the feature mlir.
+    Gpu,
+    /// The kernels of a graphics processor, thread by thread on this processor, to test them; in builds with the feature
+    /// mlir.
+    GpuHost,
     /// An emulated SpiNNaker2 chip that runs its own code.
     Spinnaker2,
     /// The interpreter of compiled kernels, to tell the lowering from the code generator.
@@ -249,16 +254,23 @@ impl Target {
             Target::Cpu => "cpu",
             Target::Interp => "interp",
             Target::Llvm => "llvm",
+            Target::Gpu => "gpu",
+            Target::GpuHost => "gpu-host",
             Target::Spinnaker2 => "spinnaker2",
             Target::Kernels => "kernels",
         }
+    }
+
+    /// Whether kernels are those of a graphics processor.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Target::Gpu | Target::GpuHost)
     }
 }
 
 /// Arguments of `nc run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// The model, or a folder that `nc compile --target spinnaker2` wrote.
+    /// The model, or a folder that `nc compile` wrote for the targets gpu or spinnaker2.
     #[command(flatten)]
     pub model: ModelArgs,
     /// The passes.
@@ -378,6 +390,10 @@ pub enum Emit {
     Mlir,
     /// LLVM's intermediate representation.
     Llvm,
+    /// Code for NVIDIA's graphics processors, with a manifest and the contents of memory: a bundle.
+    Ptx,
+    /// Code for graphics processors through Vulkan.
+    Spirv,
     /// Machine code as text.
     Asm,
     /// A relocatable object and a C header.
@@ -393,8 +409,34 @@ pub enum CompileTarget {
     Cpu,
     /// The way to machine code through MLIR and LLVM; in builds with the feature mlir.
     Llvm,
+    /// Kernels for graphics processors; in builds with the feature mlir.
+    Gpu,
     /// A program for each core of a SpiNNaker2 chip.
     Spinnaker2,
+}
+
+/// Graphics processors of the target gpu.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GpuArch {
+    /// NVIDIA, compute capability 8.0 and up.
+    #[value(name = "sm_80")]
+    Sm80,
+    /// NVIDIA, compute capability 9.0 and up.
+    #[value(name = "sm_90")]
+    Sm90,
+}
+
+impl GpuArch {
+    /// All of them.
+    pub const ALL: [GpuArch; 2] = [GpuArch::Sm80, GpuArch::Sm90];
+
+    /// As the backend knows it.
+    pub fn arch(self) -> nc_mlir::gpu::Arch {
+        match self {
+            GpuArch::Sm80 => nc_mlir::gpu::Arch::Sm80,
+            GpuArch::Sm90 => nc_mlir::gpu::Arch::Sm90,
+        }
+    }
 }
 
 /// A many-core chip, for the target spinnaker2.
@@ -449,11 +491,14 @@ pub struct CompileArgs {
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,
+    /// Graphics processors to write code for, for the target gpu; all by default
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub arch: Vec<GpuArch>,
     /// The folder to write to; made if it does not exist
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// What to write; by default an object and its header, for the target llvm its intermediate representation, for a chip a
-    /// bundle
+    /// What to write; by default an object and its header, for the target llvm its intermediate representation, for a
+    /// graphics processor or a chip a bundle
     #[arg(long, value_enum, value_delimiter = ',')]
     pub emit: Vec<Emit>,
     /// Show how long each pass took
@@ -481,7 +526,7 @@ pub struct TestArgs {
     /// Model files, .test files, or folders that are searched for both
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
-    /// Run on these targets only; llvm runs what cpu does
+    /// Run on these targets only; llvm, gpu and gpu-host run what cpu does
     #[arg(long = "target", value_enum, value_delimiter = ',')]
     pub targets: Vec<Target>,
     /// The passes.

@@ -185,7 +185,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "E0861",
         "a piece of a compilation that the target does not have",
         "What `--emit` can write depends on the target: Cranelift's intermediate representation and objects are those of \
-         cpu, MLIR and LLVM's intermediate representation those of llvm. Graphs, kernels and assembly language come with \
-         both.",
+         cpu, MLIR and LLVM's intermediate representation those of llvm and gpu, PTX that of gpu. Graphs and kernels come \
+         with all of these, assembly language with cpu and llvm.",
     ),
 ];

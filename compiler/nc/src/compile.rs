@@ -6,7 +6,7 @@ use crate::args::{CompileArgs, CompileTarget, Emit, Target};
 use crate::machine::{llvm_refused, unsupported};
 use crate::render::Reporter;
 use crate::run::show_times;
-use crate::{Outcome, chip, driver, wishes};
+use crate::{Outcome, chip, driver, gpu, wishes};
 use nc_compiler::{compile as lower, prepare};
 use nc_ir::{Diagnostic, graph, kernel};
 use nc_runtime::atomic::AtomicFile;
@@ -19,8 +19,10 @@ use std::time::Instant;
 /// # Errors
 /// What is wrong with the model, what the target refuses, files that cannot be written.
 pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
-    if args.target == CompileTarget::Spinnaker2 {
-        return chip::compile(args, reporter);
+    match args.target {
+        CompileTarget::Spinnaker2 => return chip::compile(args, reporter),
+        CompileTarget::Gpu => return gpu::compile(args, reporter),
+        CompileTarget::Cpu | CompileTarget::Llvm => {}
     }
     let mut emit = asked(args)?;
     let loaded = driver::load(&args.model, &[], reporter)?;
@@ -51,7 +53,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         for e in emit.iter().filter(|e| code.contains(e)) {
             let start = Instant::now();
             match e {
-                Emit::Graph | Emit::Solved | Emit::Saturated | Emit::Map => {}
+                Emit::Graph | Emit::Solved | Emit::Saturated | Emit::Map | Emit::Ptx | Emit::Spirv => {}
                 Emit::Kernels => {
                     files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
                 }
@@ -95,6 +97,7 @@ fn asked(args: &CompileArgs) -> Result<Vec<Emit>, Diagnostic> {
     let (target, own, usual) = match args.target {
         CompileTarget::Cpu => ("cpu", &[Emit::Clif, Emit::Obj][..], Emit::Obj),
         CompileTarget::Llvm => ("llvm", &[Emit::Mlir, Emit::Llvm][..], Emit::Llvm),
+        CompileTarget::Gpu => ("gpu", &[Emit::Ptx][..], Emit::Ptx),
         CompileTarget::Spinnaker2 => ("spinnaker2", &[Emit::Map][..], Emit::Map),
     };
     if args.emit.is_empty() {

@@ -13,7 +13,7 @@ pub type Page = (&'static str, &'static str, &'static str);
 
 /// Every page, in the order of the codes.
 pub fn pages() -> Vec<Page> {
-    let rooms: [&[Page]; 11] = [
+    let rooms: [&[Page]; 12] = [
         nc_nd::codes::CODES,
         nc_nd::sema::codes::CODES,
         nc_nd::export::CODES,
@@ -21,6 +21,7 @@ pub fn pages() -> Vec<Page> {
         nc_onnx::codes::CODES,
         nc_ir::codes::CODES,
         nc_compiler::codes::CODES,
+        nc_gpu::CODES,
         nc_spinnaker2::codes::CODES,
         nc_runtime::codes::CODES,
         nc_runtime::run::CODES,

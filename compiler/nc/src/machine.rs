@@ -3,8 +3,8 @@
 use crate::Errors;
 use crate::args::{ChipArgs, Target};
 use crate::cache::CodeCache;
-use crate::chip;
 use crate::driver::Times;
+use crate::{chip, gpu};
 use nc_compiler::cost::Choice;
 use nc_compiler::{Compiled, compile};
 use nc_ir::graph::Module;
@@ -27,6 +27,8 @@ pub struct Ready {
     pub products: Vec<Choice>,
     /// Where an emulated chip leaves the numbers of its runs.
     pub numbers: Option<Arc<Mutex<chip::Numbers>>>,
+    /// The device that it runs on, if that is not this processor by itself.
+    pub device: Option<String>,
 }
 
 /// Makes a model ready for an emulated chip, which takes as many threads as there are parts.
@@ -54,7 +56,16 @@ pub fn on_chip(
 pub fn of_bundle(bundle: &Bundle, threads: u32) -> Result<Ready, Errors> {
     let machine = Box::new(chip::Chip::new(bundle, threads)?);
     let numbers = Some(machine.numbers());
-    Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers })
+    Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers, device: None })
+}
+
+/// Makes a bundle of kernels for graphics processors ready.
+///
+/// # Errors
+/// As [`gpu::of_bundle`].
+pub fn of_kernels(bundle: &nc_gpu::bundle::Bundle, max_memory: u64) -> Result<Ready, Errors> {
+    let (machine, device) = gpu::of_bundle(bundle, max_memory)?;
+    Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers: None, device: Some(device) })
 }
 
 /// Makes a model ready.
@@ -72,6 +83,9 @@ pub fn build(
         return on_chip(module, &ChipArgs::default(), options, times);
     }
     let shown = Arc::new(module.clone());
+    // Threads of a graphics processor are not those of this one.
+    let split = nc_compiler::Options { parts: gpu::PARTS, ..options.clone() };
+    let options = if target.is_gpu() { &split } else { options };
     if target == Target::Interp {
         let mut passes = Vec::new();
         let module = Arc::new(nc_compiler::prepare(module, options, &mut passes)?);
@@ -79,19 +93,26 @@ pub fn build(
         let start = Instant::now();
         let machine = Box::new(Walker::new(module, options.max_memory)?);
         times.push(("expand synapses".to_owned(), start.elapsed()));
-        return Ok(Ready { machine, module: shown, products: Vec::new(), numbers: None });
+        return Ok(Ready { machine, module: shown, products: Vec::new(), numbers: None, device: None });
     }
     let face = face_of(&module)?;
     let compiled = compile(module, options)?;
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let start = Instant::now();
-    let code = code_for(&compiled, target, cache)?;
+    let mut device = None;
+    let code = if target.is_gpu() {
+        let launcher = gpu::code(&compiled, &face, target)?;
+        device = Some(launcher.device().to_owned());
+        launcher
+    } else {
+        code_for(&compiled, target, cache)?
+    };
     let name = if target == Target::Kernels { "kernel interpreter" } else { "machine code" };
     times.push((name.to_owned(), start.elapsed()));
     let start = Instant::now();
     let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
     times.push(("place constants and state".to_owned(), start.elapsed()));
-    Ok(Ready { machine, module: shown, products: compiled.products, numbers: None })
+    Ok(Ready { machine, module: shown, products: compiled.products, numbers: None, device })
 }
 
 /// Machine code that calls a function around every kernel.
@@ -125,7 +146,7 @@ fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Resul
             Ok(code) => Ok(Arc::new(code)),
             Err(e) => Err(Diagnostic::error_nowhere("E0654", format!("the program is not valid: {e}"))),
         },
-        Target::Interp | Target::Spinnaker2 => {
+        Target::Gpu | Target::GpuHost | Target::Interp | Target::Spinnaker2 => {
             Err(Diagnostic::error_nowhere("E0653", "this target has no code in memory"))
         }
     }
@@ -141,7 +162,16 @@ pub fn llvm_refused(e: nc_mlir::Unsupported) -> Diagnostic {
     Diagnostic::error_nowhere("E0840", format!("the target llvm does not support {}", e.what)).with_hint(e.hint)
 }
 
-fn image_of(compiled: &Compiled, face: Face, code: Arc<dyn Code>, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {
+/// What sessions of a compiled model share.
+///
+/// # Errors
+/// E0503 for an extent that is not bound; what [`Image::new`] refuses.
+pub fn image_of(
+    compiled: &Compiled,
+    face: Face,
+    code: Arc<dyn Code>,
+    max_memory: u64,
+) -> Result<Arc<Image>, Diagnostic> {
     let states = (compiled.states.iter())
         .map(|s| {
             let shape = extents(&s.ty, &s.name)?;
@@ -164,7 +194,11 @@ fn image_of(compiled: &Compiled, face: Face, code: Arc<dyn Code>, max_memory: u6
     Image::new(Parts { face, program, layout, code, states, lines }, max_memory)
 }
 
-fn extents(ty: &TensorType, name: &str) -> Result<Vec<usize>, Diagnostic> {
+/// The extents of a type.
+///
+/// # Errors
+/// E0503 if a named one is not bound.
+pub fn extents(ty: &TensorType, name: &str) -> Result<Vec<usize>, Diagnostic> {
     ty.extents().map(|e| e.into_iter().map(|n| n as usize).collect()).ok_or_else(|| {
         Diagnostic::error_nowhere("E0503", format!("`{name}` has the type {ty}, whose named extents are not bound"))
             .with_hint("give it a value with --dim NAME=N")

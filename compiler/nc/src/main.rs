@@ -16,6 +16,7 @@ mod decisions;
 mod driver;
 mod explain;
 mod format;
+mod gpu;
 mod machine;
 mod plot;
 mod profile;

@@ -17,6 +17,12 @@ pub fn describe() -> String {
         false => "not in this build, which was made without the feature mlir",
     };
     let _ = writeln!(out, "llvm     {llvm}");
+    let gpu = match (nc_mlir::AVAILABLE, crate::gpu::device()) {
+        (_, Err(e)) => format!("not on this machine: {}", e.message),
+        (false, Ok(name)) => format!("{name}; this build, without the feature mlir, runs bundles on it"),
+        (true, Ok(name)) => name,
+    };
+    let _ = writeln!(out, "gpu      {gpu}");
     let _ =
         writeln!(out, "interp   the reference interpreter: every model, slowly; the meaning the others are held to");
     let _ = writeln!(out, "\nthis machine\n  system    {} {}", std::env::consts::OS, std::env::consts::ARCH);

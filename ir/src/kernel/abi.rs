@@ -1,6 +1,7 @@
 //! The calling convention between compiled code and whoever runs it, and the memory layout both agree on.
 
 use super::program::{BufId, ListId, Program, Role};
+use crate::diag::Diagnostic;
 use crate::types::DType;
 use std::ffi::c_void;
 
@@ -172,6 +173,16 @@ pub trait Code: Send + Sync {
 
     /// What went wrong in a run since the last call, if this code can tell. Compiled code cannot.
     fn take_fault(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether a call as part 0 runs all parts, so that no other has to be called.
+    fn runs_all_parts(&self) -> bool {
+        false
+    }
+
+    /// What the machine that this runs on failed at since the last call, if it is one that can fail.
+    fn take_failure(&self) -> Option<Diagnostic> {
         None
     }
 }

@@ -19,13 +19,14 @@ pub struct Session {
 
 impl Session {
     /// A session before its first tick, with a thread for each part of the program but the first, which the caller's
-    /// thread runs.
+    /// thread runs, unless the code runs all parts by itself.
     ///
     /// # Errors
     /// E0650, E0652.
     pub fn new(image: Arc<Image>) -> Result<Session, Diagnostic> {
         let arena = Frames::zeros(image.layout.arena_bytes, "state")?;
-        let team = if image.parts() > 1 { Some(Team::start(image.parts())?) } else { None };
+        let team = image.parts() > 1 && !image.code.runs_all_parts();
+        let team = if team { Some(Team::start(image.parts())?) } else { None };
         let mut session = Session { image, arena, tick: 0, team };
         session.reset();
         Ok(session)
@@ -86,11 +87,14 @@ impl Machine for Session {
             // SAFETY: the code was made for this program and layout; arena, constants and host arrays have the sizes of
             // the layout and of `ticks` frames (checked above), with slack behind them, and outlive the call.
             Some(team) => unsafe { team.run(entry, context) },
-            // SAFETY: as above, with one part.
+            // SAFETY: as above, with one part or code that runs all of them.
             None => unsafe { entry(&raw const context, 0) },
         }
         if let Some(fault) = image.code.take_fault() {
             return Err(Diagnostic::error_nowhere("E0654", format!("the program broke its word: {fault}")));
+        }
+        if let Some(failure) = image.code.take_failure() {
+            return Err(failure);
         }
         self.tick += ticks;
         Ok(())

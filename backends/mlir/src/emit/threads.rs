@@ -29,10 +29,20 @@ pub(crate) enum Meet<'c> {
     Call(V<'c>, V<'c>),
 }
 
+/// Whether a block has a vector loop in it.
+fn divides(block: &Block) -> bool {
+    block.stmts.iter().any(|s| match s {
+        Stmt::For { vector, body, .. } => *vector || divides(body),
+        Stmt::Events { wide, one, .. } => divides(&one.body) || wide.as_ref().is_some_and(|w| divides(&w.body)),
+        Stmt::If { then_body, else_body, .. } => divides(then_body) || divides(else_body),
+        _ => false,
+    })
+}
+
 impl<'c> Emitter<'c, '_> {
     fn meet(&mut self, threads: Threads<'c>) {
         match (threads.shape, threads.meet) {
-            (Shape::Grid, _) => {}
+            (Shape::Grid | Shape::Parts, _) => {}
             (Shape::Block, Meet::Gpu) => drop(self.ir.raw("gpu.barrier", &[], &[], &[], Vec::new())),
             (Shape::Block, Meet::Call(function, argument)) => self.ir.call_pointer(function, &[argument]),
         }
@@ -57,6 +67,18 @@ impl<'c> Emitter<'c, '_> {
             Stmt::Store { .. } | Stmt::Push { .. } | Stmt::Clear { .. } => self.alone(threads, |e| e.stmt(s))?,
             Stmt::For { vector: true, body, .. } if pushes(body) => self.alone(threads, |e| e.stmt(s))?,
             Stmt::For { var, lo, hi, vector: true, body, .. } => self.share(threads, *var, (*lo, *hi), body)?,
+            // Nothing in it to divide, and nothing that later statements need.
+            Stmt::For { carried, body, .. } if carried.is_empty() && !divides(body) => {
+                self.alone(threads, |e| e.stmt(s))?;
+            }
+            Stmt::Events { wide, one, .. }
+                if !divides(&one.body) && !wide.as_ref().is_some_and(|w| divides(&w.body)) =>
+            {
+                self.alone(threads, |e| e.stmt(s))?;
+            }
+            Stmt::If { then_body, else_body, .. } if !divides(then_body) && !divides(else_body) => {
+                self.alone(threads, |e| e.stmt(s))?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

@@ -41,7 +41,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                 let text = nc_spinnaker2::report::map(&mapping, &options);
                 files.push((format!("{stem}.map"), text.into_bytes()));
             }
-            Emit::Saturated | Emit::Kernels | Emit::Clif | Emit::Mlir | Emit::Llvm | Emit::Asm | Emit::Obj => {}
+            _ => {}
         }
     }
     make_folder(&args.output)?;

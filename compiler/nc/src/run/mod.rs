@@ -12,7 +12,7 @@ use crate::driver::{self, Form, ModelKind, Times};
 use crate::machine::{self, face_of};
 use crate::plot::{self, Collector};
 use crate::render::Reporter;
-use crate::{Outcome, Stop, print, wishes};
+use crate::{Outcome, Stop, gpu, print, wishes};
 use inputs::Inputs;
 use nc_ir::graph::Module;
 use nc_ir::{Diagnostic, Severity};
@@ -61,9 +61,14 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         keep_states: args.checkpoint.is_some() || args.resume.is_some(),
         ..args.passes.options(args.target, args.model.max_memory)
     };
-    let target = if matches!(model, Model::Bundle(_)) { Target::Spinnaker2 } else { args.target };
+    let target = match model {
+        Model::Bundle(_) => Target::Spinnaker2,
+        Model::Kernels(_) => Target::Gpu,
+        Model::Module(_) => args.target,
+    };
     let mut ready = match model {
         Model::Bundle(bundle) => machine::of_bundle(&bundle, args.threads)?,
+        Model::Kernels(bundle) => machine::of_kernels(&bundle, args.model.max_memory)?,
         Model::Module(module) => {
             if target != Target::Interp {
                 options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
@@ -74,6 +79,9 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
             }
         }
     };
+    if let Some(device) = ready.device.as_ref().filter(|_| target == Target::Gpu) {
+        reporter.info(&format!("running on {device}"));
+    }
     if let Some(repeat) = args.repeat {
         if !alone {
             return Err(Diagnostic::error_nowhere("E0821", "--repeat times one sample, and the input has several")
@@ -158,6 +166,8 @@ enum Model {
     Module(Box<Module>),
     /// What was compiled for a chip.
     Bundle(Box<Bundle>),
+    /// What was compiled for graphics processors.
+    Kernels(Box<nc_gpu::bundle::Bundle>),
 }
 
 /// What a run needs to know about it.
@@ -174,7 +184,7 @@ struct Subject {
 
 impl Subject {
     fn of(args: &RunArgs, reporter: &mut Reporter) -> Outcome<Subject> {
-        if chip::is_bundle(&args.model.model) {
+        if chip::is_bundle(&args.model.model) || gpu::is_bundle(&args.model.model) {
             return Subject::of_bundle(args);
         }
         let mut model = args.model.clone();
@@ -213,17 +223,24 @@ impl Subject {
                 .with_hint("compile the model anew with these options")
                 .into());
         }
-        let bundle = chip::read(&m.model)?;
-        Ok(Subject {
-            name: bundle.manifest.model.clone(),
-            dt: bundle.manifest.dt,
-            face: face_of_bundle(&bundle.manifest)?,
+        let compiled = |name, dt, face, model| Subject {
+            name,
+            dt,
+            face,
             form: Form::Ticks,
             kind: ModelKind::Nd,
             fingerprint: Fingerprint::default(),
             times: Times::new(),
-            model: Model::Bundle(Box::new(bundle)),
-        })
+            model,
+        };
+        if gpu::is_bundle(&m.model) {
+            let bundle = gpu::read(&m.model, m.max_memory)?;
+            let (name, dt, face) = (bundle.plan.model.clone(), bundle.plan.dt, gpu::face_of_bundle(&bundle.plan)?);
+            return Ok(compiled(name, dt, face, Model::Kernels(Box::new(bundle))));
+        }
+        let bundle = chip::read(&m.model)?;
+        let (name, dt, face) = (bundle.manifest.model.clone(), bundle.manifest.dt, face_of_bundle(&bundle.manifest)?);
+        Ok(compiled(name, dt, face, Model::Bundle(Box::new(bundle))))
     }
 }
 

@@ -174,8 +174,11 @@ impl Runner<'_> {
             named => named.iter().map(String::as_str).collect(),
         };
         // Not part of every build, and so never a default.
-        if names.contains(&"cpu") && self.args.targets.contains(&Target::Llvm) {
-            names.push("llvm");
+        let also = [Target::Llvm, Target::Gpu, Target::GpuHost].into_iter().filter(|t| self.args.targets.contains(t));
+        if names.contains(&"cpu") {
+            for target in also {
+                names.push(target.name());
+            }
         }
         for name in names {
             match Target::from_str(name, false) {

@@ -1,0 +1,314 @@
+//! NVIDIA's driver, loaded when it is asked for.
+
+use crate::launch::Device;
+use crate::plan::Plan;
+use libloading::Library;
+use nc_ir::Diagnostic;
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR`.
+const MAJOR: c_int = 75;
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR`.
+const MINOR: c_int = 76;
+/// `CU_JIT_ERROR_LOG_BUFFER`.
+const ERROR_LOG: c_int = 5;
+/// `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
+const ERROR_LOG_BYTES: c_int = 6;
+/// Bytes of what the driver may say about code that it does not take.
+const LOG: usize = 4096;
+
+/// A pointer that only the driver looks behind.
+type Handle = *mut c_void;
+/// `CUresult`.
+type Code = c_int;
+
+macro_rules! driver {
+    ($($(#[doc = $doc:literal])+ $field:ident = $symbol:literal: fn($($arg:ty),*);)+) => {
+        /// The functions of the driver that are used, by their C declarations in `cuda.h`, version 12.
+        pub struct Driver {
+            $($(#[doc = $doc])+ pub $field: unsafe extern "C" fn($($arg),*) -> Code,)+
+            /// What the functions lie in.
+            pub library: Option<Library>,
+        }
+
+        impl Driver {
+            /// Looks the functions up in a library.
+            fn of(library: Library) -> Result<Driver, String> {
+                $(
+                    // SAFETY: the symbol has this declaration in every driver that has it.
+                    let $field = unsafe {
+                        library.get::<unsafe extern "C" fn($($arg),*) -> Code>($symbol)
+                            .map(|s| *s)
+                            .map_err(|e| format!("the driver is too old: {e}"))?
+                    };
+                )+
+                Ok(Driver { $($field,)+ library: Some(library) })
+            }
+        }
+    };
+}
+
+driver! {
+    /// `cuInit(flags)`.
+    init = b"cuInit\0": fn(c_uint);
+    /// `cuDeviceGetCount(count)`.
+    count = b"cuDeviceGetCount\0": fn(*mut c_int);
+    /// `cuDeviceGet(device, ordinal)`.
+    device = b"cuDeviceGet\0": fn(*mut c_int, c_int);
+    /// `cuDeviceGetName(name, len, device)`.
+    name = b"cuDeviceGetName\0": fn(*mut c_char, c_int, c_int);
+    /// `cuDeviceGetAttribute(value, attribute, device)`.
+    attribute = b"cuDeviceGetAttribute\0": fn(*mut c_int, c_int, c_int);
+    /// `cuDevicePrimaryCtxRetain(context, device)`.
+    retain = b"cuDevicePrimaryCtxRetain\0": fn(*mut Handle, c_int);
+    /// `cuDevicePrimaryCtxRelease_v2(device)`.
+    let_go = b"cuDevicePrimaryCtxRelease_v2\0": fn(c_int);
+    /// `cuCtxSetCurrent(context)`.
+    current = b"cuCtxSetCurrent\0": fn(Handle);
+    /// `cuModuleLoadDataEx(module, image, options, names, values)`.
+    load = b"cuModuleLoadDataEx\0": fn(*mut Handle, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
+    /// `cuModuleUnload(module)`.
+    unload = b"cuModuleUnload\0": fn(Handle);
+    /// `cuModuleGetFunction(function, module, name)`.
+    function = b"cuModuleGetFunction\0": fn(*mut Handle, Handle, *const c_char);
+    /// `cuMemAlloc_v2(address, bytes)`.
+    allocate = b"cuMemAlloc_v2\0": fn(*mut u64, usize);
+    /// `cuMemFree_v2(address)`.
+    free = b"cuMemFree_v2\0": fn(u64);
+    /// `cuMemcpyHtoD_v2(to, from, bytes)`.
+    write = b"cuMemcpyHtoD_v2\0": fn(u64, *const c_void, usize);
+    /// `cuMemcpyDtoH_v2(to, from, bytes)`: waits for what was launched before.
+    read = b"cuMemcpyDtoH_v2\0": fn(*mut c_void, u64, usize);
+    /// `cuMemsetD8_v2(to, value, bytes)`.
+    fill = b"cuMemsetD8_v2\0": fn(u64, u8, usize);
+    /// `cuLaunchKernel(function, blocks x 3, threads x 3, shared bytes, stream, arguments, extra)`.
+    launch = b"cuLaunchKernel\0": fn(
+        Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
+    );
+    /// `cuGetErrorName(code, text)`.
+    error = b"cuGetErrorName\0": fn(Code, *mut *const c_char);
+}
+
+impl Driver {
+    /// Loads the driver of this machine.
+    ///
+    /// # Errors
+    /// E0870 if there is none.
+    pub fn load() -> Result<Arc<Driver>, Diagnostic> {
+        let names: &[&str] = if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so.1", "libcuda.so"] };
+        let mut why = String::new();
+        for name in names {
+            // SAFETY: the driver's library has no constructors that other code could be harmed by.
+            match unsafe { Library::new(name) } {
+                Ok(library) => return Driver::of(library).map(Arc::new).map_err(|e| absent(&e)),
+                Err(e) if why.is_empty() => why = e.to_string(),
+                Err(_) => {}
+            }
+        }
+        Err(absent(&format!("there is no driver of NVIDIA ({why})")))
+    }
+
+    /// An error if the driver gave one.
+    fn check(&self, call: &str, code: Code) -> Result<(), String> {
+        if code == 0 {
+            return Ok(());
+        }
+        let mut text = std::ptr::null();
+        // SAFETY: the text is the driver's own and stays.
+        let name = unsafe {
+            match (self.error)(code, &mut text) {
+                0 if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
+                _ => format!("error {code}"),
+            }
+        };
+        Err(format!("{call}: {name}"))
+    }
+}
+
+/// E0870.
+fn absent(why: &str) -> Diagnostic {
+    Diagnostic::error_nowhere("E0870", format!("no graphics processor to run on: {why}"))
+        .with_hint("take --target cpu, or --target gpu-host to run the same kernels on this processor")
+}
+
+/// A device of the driver, with the kernels of a plan once [`Cuda::take`] has loaded them.
+pub struct Cuda {
+    driver: Arc<Driver>,
+    device: c_int,
+    name: String,
+    capability: (u32, u32),
+    module: Handle,
+    context: Handle,
+    functions: Vec<Handle>,
+}
+
+// SAFETY: handles of the driver may be used from any thread in which the context is current; every call sees to that.
+unsafe impl Send for Cuda {}
+
+impl Cuda {
+    /// The first device; `CUDA_VISIBLE_DEVICES` chooses among several.
+    ///
+    /// # Errors
+    /// E0870 if there is none.
+    pub fn open(driver: Arc<Driver>) -> Result<Cuda, Diagnostic> {
+        let d = &driver;
+        let (mut count, mut device, mut major, mut minor) = (0, 0, 0, 0);
+        let (mut text, mut context) = ([0 as c_char; 256], null_mut());
+        // SAFETY: results go to variables of the types that the driver writes; the name ends in zero.
+        let name = unsafe {
+            d.check("cuInit", (d.init)(0)).map_err(|e| absent(&e))?;
+            d.check("cuDeviceGetCount", (d.count)(&mut count)).map_err(|e| absent(&e))?;
+            if count < 1 {
+                return Err(absent("the driver has no device"));
+            }
+            d.check("cuDeviceGet", (d.device)(&mut device, 0)).map_err(|e| absent(&e))?;
+            d.check("cuDeviceGetName", (d.name)(text.as_mut_ptr(), 255, device)).map_err(|e| absent(&e))?;
+            for (attribute, to) in [(MAJOR, &mut major), (MINOR, &mut minor)] {
+                d.check("cuDeviceGetAttribute", (d.attribute)(to, attribute, device)).map_err(|e| absent(&e))?;
+            }
+            d.check("cuDevicePrimaryCtxRetain", (d.retain)(&mut context, device)).map_err(|e| absent(&e))?;
+            CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
+        };
+        let capability = (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
+        Ok(Cuda { driver, device, name, capability, module: null_mut(), context, functions: Vec::new() })
+    }
+
+    /// Which of these architectures (`sm_80` and the like) suits the device best: code for an older one runs too.
+    ///
+    /// # Errors
+    /// E0870 if none does.
+    pub fn choose<'a>(&self, arches: &[&'a str]) -> Result<&'a str, Diagnostic> {
+        let (major, minor) = self.capability;
+        let number = |a: &str| a.strip_prefix("sm_").and_then(|n| n.parse::<u32>().ok());
+        let fits = arches.iter().filter_map(|a| Some((number(a)?, *a))).filter(|(n, _)| *n <= major * 10 + minor);
+        fits.max().map(|(_, a)| a).ok_or_else(|| {
+            absent(&format!(
+                "{} has compute capability {major}.{minor}, kernels are for {}",
+                self.name,
+                arches.join(", ")
+            ))
+        })
+    }
+
+    /// Loads the kernels of a plan.
+    ///
+    /// # Errors
+    /// E0871 with what the driver says.
+    pub fn take(&mut self, plan: &Plan, ptx: &str) -> Result<(), Diagnostic> {
+        self.load(plan, ptx).map_err(|e| Diagnostic::error_nowhere("E0871", format!("{}: {e}", self.name)))
+    }
+
+    fn load(&mut self, plan: &Plan, ptx: &str) -> Result<(), String> {
+        self.enter()?;
+        let text = CString::new(ptx).map_err(|_| "code with a zero byte in it".to_owned())?;
+        let mut log = vec![0u8; LOG];
+        let mut names = [ERROR_LOG, ERROR_LOG_BYTES];
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), LOG as *mut c_void];
+        let d = &self.driver;
+        // SAFETY: text and names end in zero; options have the lengths that they say; results go to variables.
+        unsafe {
+            let image = text.as_ptr().cast();
+            let code = (d.load)(&mut self.module, image, 2, names.as_mut_ptr(), values.as_mut_ptr());
+            d.check("cuModuleLoadDataEx", code).map_err(|e| {
+                let said = log.split(|b| *b == 0).next().unwrap_or_default();
+                format!("{e}: {}", String::from_utf8_lossy(said).trim())
+            })?;
+            for k in &plan.kernels {
+                let name = CString::new(k.symbol.as_str()).map_err(|_| "a name with a zero byte".to_owned())?;
+                let mut function = null_mut();
+                let code = (d.function)(&mut function, self.module, name.as_ptr());
+                d.check(&format!("cuModuleGetFunction of {}", k.symbol), code)?;
+                self.functions.push(function);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the device the one of this thread.
+    fn enter(&self) -> Result<(), String> {
+        // SAFETY: the context is retained as long as `self` lives.
+        let code = unsafe { (self.driver.current)(self.context) };
+        self.driver.check("cuCtxSetCurrent", code)
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        // SAFETY: both are given back once; failures leave nothing to do.
+        unsafe {
+            if !self.module.is_null() {
+                (self.driver.unload)(self.module);
+            }
+            (self.driver.let_go)(self.device);
+        }
+    }
+}
+
+impl Device for Cuda {
+    fn name(&self) -> String {
+        format!("{} (cuda, compute capability {}.{})", self.name, self.capability.0, self.capability.1)
+    }
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
+        self.enter()?;
+        let mut at = 0;
+        // SAFETY: the result goes to a variable.
+        let code = unsafe { (self.driver.allocate)(&mut at, bytes as usize) };
+        self.driver.check(&format!("cuMemAlloc of {bytes} bytes"), code).map(|()| at)
+    }
+
+    fn release(&mut self, at: u64) {
+        if self.enter().is_ok() {
+            // SAFETY: the trait's promise that it was allocated here.
+            unsafe { (self.driver.free)(at) };
+        }
+    }
+
+    unsafe fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: the caller's promise.
+        let code = unsafe { (self.driver.write)(at, bytes.as_ptr().cast(), bytes.len()) };
+        self.driver.check("cuMemcpyHtoD", code)
+    }
+
+    unsafe fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: the caller's promise.
+        let code = unsafe { (self.driver.read)(bytes.as_mut_ptr().cast(), at, bytes.len()) };
+        self.driver.check("cuMemcpyDtoH", code)
+    }
+
+    unsafe fn zero(&mut self, at: u64, bytes: u64) -> Result<(), String> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.enter()?;
+        // SAFETY: the caller's promise.
+        let code = unsafe { (self.driver.fill)(at, 0, bytes as usize) };
+        self.driver.check("cuMemsetD8", code)
+    }
+
+    unsafe fn launch(&mut self, kernel: usize, (blocks, threads): (u32, u32), words: &[u64]) -> Result<(), String> {
+        let function = *self.functions.get(kernel).ok_or_else(|| format!("there is no kernel {kernel}"))?;
+        self.enter()?;
+        let mut words = words.to_vec();
+        let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|w| std::ptr::from_mut(w).cast()).collect();
+        let arguments = arguments.as_mut_ptr();
+        // SAFETY: the caller's promise: each argument is a 64-bit word, as the kernel takes them.
+        let code = unsafe {
+            (self.driver.launch)(function, blocks, 1, 1, threads, 1, 1, 0, null_mut(), arguments, null_mut())
+        };
+        self.driver.check("cuLaunchKernel", code)
+    }
+}

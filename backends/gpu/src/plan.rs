@@ -1,0 +1,432 @@
+//! What a host knows about a program on a graphics processor; as JSON, the manifest of a bundle.
+
+use nc_ir::kernel::abi::{Layout, ListPlace, Place};
+use nc_ir::kernel::{self, BufId, EventList, Program, Trips};
+use nc_ir::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Version of the format. A reader refuses others.
+pub const VERSION: u32 = 1;
+
+/// Most steps within steps.
+const MAX_DEPTH: usize = 32;
+
+/// Everything a host needs beside the kernels' code and the first contents of memory.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name of the model.
+    pub model: String,
+    /// Seconds between ticks, of a model with a clock.
+    pub dt: Option<f64>,
+    /// How many parts parallel kernels are split into.
+    pub parts: u32,
+    /// Bytes of the arena: states, temporaries, event lists. Its first contents are a file of the bundle.
+    pub arena_bytes: u64,
+    /// Bytes of the constant pool, another file.
+    pub const_bytes: u64,
+    /// Inputs of the model.
+    pub inputs: Vec<Port>,
+    /// Outputs, one frame per tick.
+    pub outputs: Vec<Port>,
+    /// Probes.
+    pub probes: Vec<Port>,
+    /// Typed memory. Those with the roles input, output and probe are the host arrays, in the order of the table that
+    /// kernels are given; each belongs to the input, output or probe of its name.
+    pub buffers: Vec<Buffer>,
+    /// Event lists.
+    pub lists: Vec<List>,
+    /// Where the states of the model live.
+    pub states: Vec<State>,
+    /// Where its delay lines live.
+    pub lines: Vec<Line>,
+    /// How kernels are launched.
+    pub kernels: Vec<Grid>,
+    /// What is done in a tick, in order.
+    pub steps: Vec<Step>,
+    /// The kernels' code, for each architecture.
+    pub binaries: Vec<Binary>,
+}
+
+/// An array that enters or leaves the model.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// Name of the array.
+    pub name: String,
+    /// Element type.
+    pub elem: String,
+    /// Extents of one frame.
+    pub shape: Vec<usize>,
+    /// Ticks between frames.
+    pub every: u64,
+}
+
+/// A typed piece of memory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Name.
+    pub name: String,
+    /// Element type.
+    pub elem: String,
+    /// Elements, of one frame for a host array.
+    pub len: u64,
+    /// What it is for.
+    pub role: Role,
+    /// Byte offset in the constant pool for a constant, in the arena for a state or temporary; number of the entry in the
+    /// table of host arrays for the others.
+    pub at: u64,
+}
+
+/// What a buffer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Never written.
+    Const,
+    /// Lives from tick to tick.
+    State,
+    /// Unspecified at the start of a tick.
+    Temp,
+    /// One frame per tick, read.
+    Input,
+    /// One frame per tick, written.
+    Output,
+    /// One frame in each tick that is a multiple of the number.
+    Probe(u64),
+}
+
+/// An event list, as [`kernel::EventList`] and [`ListPlace`] have it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct List {
+    /// Name.
+    pub name: String,
+    /// Indices are below this.
+    pub len: u64,
+    /// Number of slots.
+    pub slots: u32,
+    /// Part boundaries are multiples of this.
+    pub align: u64,
+    /// Byte offset of the first slot's indices in the arena.
+    pub indices: u64,
+    /// Bytes from one slot to the next.
+    pub stride: u64,
+    /// Byte offset of the counts.
+    pub counts: u64,
+}
+
+/// Where a state of the model lives.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Name in the model.
+    pub name: String,
+    /// Element type.
+    pub elem: String,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Number of the buffer.
+    pub buffer: u32,
+}
+
+/// Where a delay line lives.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Name in the model.
+    pub name: String,
+    /// Element type of a frame.
+    pub elem: String,
+    /// Extents of a frame.
+    pub shape: Vec<usize>,
+    /// Past frames that can be read.
+    pub depth: u32,
+    /// Number of the buffer that holds it as frames.
+    pub frames: Option<u32>,
+    /// Number of the list that holds it as events.
+    pub events: Option<u32>,
+}
+
+/// A kernel as it is launched. Its arguments are 64-bit words: addresses of the arena, of the constant pool and of the table
+/// of host arrays, the tick, and the numbers of iterations that it asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grid {
+    /// Its entry in the code.
+    pub symbol: String,
+    /// How its threads share the work: `grid`, `parts` or `block`.
+    pub shape: String,
+    /// Blocks.
+    pub blocks: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// It runs in ticks that are multiples of this.
+    pub every: u64,
+    /// How many iterations, of the outermost loops around it, are among its arguments.
+    pub iterations: usize,
+}
+
+/// An element that decides a step: a `bool`, or an `i64`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// Number of the buffer.
+    pub buffer: u32,
+    /// The element.
+    pub at: u64,
+}
+
+/// A step of a tick.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Launches the kernel of this number.
+    Launch(usize),
+    /// Runs steps so many times at most: `count`, or what is read from `read` before the first time.
+    Loop {
+        /// A number that is known.
+        count: Option<u64>,
+        /// Where else it is read, as an `i64`.
+        read: Option<Cell>,
+        /// Read before each time; false ends the loop.
+        condition: Option<Cell>,
+        /// The steps.
+        steps: Vec<Step>,
+    },
+    /// Runs one of two lists of steps.
+    If {
+        /// Read once.
+        condition: Cell,
+        /// When true.
+        then: Vec<Step>,
+        /// When false.
+        otherwise: Vec<Step>,
+    },
+}
+
+/// Kernels' code in a file of the bundle.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Binary {
+    /// The architecture that it is for at least, for example `sm_80`.
+    pub arch: String,
+    /// The file.
+    pub file: String,
+}
+
+impl Plan {
+    /// The plan of a program whose kernels are launched like this, without ports, states, lines and binaries.
+    pub fn of(program: &Program, layout: &Layout, kernels: Vec<Grid>) -> Plan {
+        let buffer = |(b, place): (&kernel::Buffer, &Place)| Buffer {
+            name: b.name.clone(),
+            elem: b.elem.name().to_owned(),
+            len: b.len,
+            role: match b.role {
+                kernel::Role::Const(_) => Role::Const,
+                kernel::Role::State(_) => Role::State,
+                kernel::Role::Temp => Role::Temp,
+                kernel::Role::Input => Role::Input,
+                kernel::Role::Output => Role::Output,
+                kernel::Role::Probe { every } => Role::Probe(every),
+            },
+            at: match *place {
+                Place::Arena(at) | Place::Consts(at) => at,
+                Place::Host(n) => n.into(),
+            },
+        };
+        let list = |(l, p): (&EventList, &ListPlace)| List {
+            name: l.name.clone(),
+            len: l.len,
+            slots: l.slots,
+            align: l.align,
+            indices: p.indices,
+            stride: p.stride,
+            counts: p.counts,
+        };
+        Plan {
+            version: VERSION,
+            model: program.name.clone(),
+            dt: None,
+            parts: program.parts.max(1),
+            arena_bytes: layout.arena_bytes,
+            const_bytes: layout.const_bytes,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            probes: Vec::new(),
+            buffers: program.buffers.iter().zip(&layout.buffers).map(buffer).collect(),
+            lists: program.lists.iter().zip(&layout.lists).map(list).collect(),
+            states: Vec::new(),
+            lines: Vec::new(),
+            kernels,
+            steps: steps(&program.steps, &mut 0),
+            binaries: Vec::new(),
+        }
+    }
+
+    /// The host arrays, in the order of their table.
+    pub fn hosts(&self) -> impl Iterator<Item = &Buffer> {
+        self.buffers.iter().filter(|b| matches!(b.role, Role::Input | Role::Output | Role::Probe(_)))
+    }
+
+    /// Checks that everything lies where there is room for it and that steps name what is there.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.version != VERSION {
+            return Err(format!("it has version {}, this nc reads version {VERSION}", self.version));
+        }
+        if self.parts == 0 || self.parts > 1 << 16 {
+            return Err(format!("{} parts", self.parts));
+        }
+        let inside =
+            |at: u64, bytes: Option<u64>, of: u64| bytes.and_then(|n| at.checked_add(n)).is_some_and(|end| end <= of);
+        let mut hosts = 0;
+        for (n, b) in self.buffers.iter().enumerate() {
+            let bytes = b.len.checked_mul(elem(&b.elem)?.size() as u64);
+            let fits = match b.role {
+                Role::Const => inside(b.at, bytes, self.const_bytes),
+                Role::State | Role::Temp => inside(b.at, bytes, self.arena_bytes),
+                Role::Probe(0) => false,
+                Role::Input | Role::Output | Role::Probe(_) => {
+                    hosts += 1;
+                    b.at + 1 == hosts && bytes.is_some()
+                }
+            };
+            if !fits {
+                return Err(format!("buffer {n} ({:?}) lies where there is no room for it", b.name));
+            }
+        }
+        for (n, l) in self.lists.iter().enumerate() {
+            let indices = l
+                .stride
+                .checked_mul(l.slots.into())
+                .filter(|_| l.slots > 0 && l.align > 0 && l.len.checked_mul(4).is_some_and(|bytes| bytes <= l.stride));
+            let counts = u64::from(l.slots).checked_mul(u64::from(self.parts) * 4);
+            if !inside(l.indices, indices, self.arena_bytes) || !inside(l.counts, counts, self.arena_bytes) {
+                return Err(format!("list {n} ({:?}) lies where there is no room for it", l.name));
+            }
+        }
+        let port = |p: &Port| elem(&p.elem).map(|_| p.every > 0);
+        for p in self.inputs.iter().chain(&self.outputs).chain(&self.probes) {
+            if !port(p)? {
+                return Err(format!("{:?} has no frames", p.name));
+            }
+        }
+        if let Some(k) = self.kernels.iter().find(|k| k.every == 0 || k.blocks == 0 || !(1..=1024).contains(&k.threads))
+        {
+            return Err(format!("the kernel {:?} has no launch", k.symbol));
+        }
+        self.check_steps(&self.steps, 0)
+    }
+
+    fn check_steps(&self, steps: &[Step], loops: usize) -> Result<(), String> {
+        if loops > MAX_DEPTH {
+            return Err(format!("steps nest more than {MAX_DEPTH} deep"));
+        }
+        for s in steps {
+            match s {
+                Step::Launch(k) => match self.kernels.get(*k) {
+                    Some(k) if k.iterations <= loops => {}
+                    _ => return Err(format!("a step launches kernel {k}, which is not there or asks for other loops")),
+                },
+                Step::Loop { count, read, condition, steps } => {
+                    if count.is_some() == read.is_some() {
+                        return Err("a loop whose number of times is not said once".to_owned());
+                    }
+                    read.iter().try_for_each(|c| self.check_cell(*c, DType::I64))?;
+                    condition.iter().try_for_each(|c| self.check_cell(*c, DType::Bool))?;
+                    self.check_steps(steps, loops + 1)?;
+                }
+                Step::If { condition, then, otherwise } => {
+                    self.check_cell(*condition, DType::Bool)?;
+                    // A branch opens no loop; the limit of depth counts loops and the reader of JSON all nesting.
+                    self.check_steps(then, loops)?;
+                    self.check_steps(otherwise, loops)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cell(&self, c: Cell, wanted: DType) -> Result<(), String> {
+        match self.buffers.get(c.buffer as usize) {
+            Some(b) if c.at < b.len && b.elem == wanted.name() && !matches!(b.role, Role::Probe(_)) => Ok(()),
+            _ => Err(format!("element {} of buffer {} decides a step and is no {wanted}", c.at, c.buffer)),
+        }
+    }
+
+    /// The memory of the program, without its kernels: constants and first states as in these bytes.
+    ///
+    /// # Errors
+    /// As [`Plan::check`], or if the bytes have another size than the plan says.
+    pub fn memory(&self, arena: &[u8], consts: &[u8]) -> Result<(Program, Layout), String> {
+        self.check()?;
+        if arena.len() as u64 != self.arena_bytes || consts.len() as u64 != self.const_bytes {
+            return Err("its files of memory have other sizes than it says".to_owned());
+        }
+        let mut program = Program::new(&self.model, self.parts);
+        let mut layout = Layout {
+            buffers: Vec::new(),
+            lists: Vec::new(),
+            arena_bytes: self.arena_bytes,
+            const_bytes: self.const_bytes,
+            host: Vec::new(),
+        };
+        for (n, b) in self.buffers.iter().enumerate() {
+            let elem = elem(&b.elem)?;
+            let held = |memory: &[u8]| {
+                let bytes = &memory[b.at as usize..][..b.len as usize * elem.size()];
+                Tensor::from_bytes(elem, vec![b.len as usize], bytes)
+                    .ok_or_else(|| format!("{:?} has no values", b.name))
+            };
+            let (role, place) = match b.role {
+                Role::Const => (kernel::Role::Const(held(consts)?), Place::Consts(b.at)),
+                Role::State => (kernel::Role::State(held(arena)?), Place::Arena(b.at)),
+                Role::Temp => (kernel::Role::Temp, Place::Arena(b.at)),
+                Role::Input => (kernel::Role::Input, Place::Host(b.at as u32)),
+                Role::Output => (kernel::Role::Output, Place::Host(b.at as u32)),
+                Role::Probe(every) => (kernel::Role::Probe { every }, Place::Host(b.at as u32)),
+            };
+            program.add_buffer(&b.name, elem, b.len, role);
+            if let Place::Host(_) = place {
+                layout.host.push(BufId(n as u32));
+            }
+            layout.buffers.push(place);
+        }
+        for l in &self.lists {
+            program.add_list(&l.name, l.len, l.slots, l.align);
+            layout.lists.push(ListPlace { indices: l.indices, stride: l.stride, counts: l.counts });
+        }
+        Ok((program, layout))
+    }
+}
+
+/// The element type of a name.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn elem(name: &str) -> Result<DType, String> {
+    DType::from_name(name).ok_or_else(|| format!("{name:?} is no element type"))
+}
+
+fn steps(from: &[kernel::Step], kernels: &mut usize) -> Vec<Step> {
+    let cell = |e: kernel::Element| Cell { buffer: e.buf.0, at: e.at };
+    let mut to = Vec::with_capacity(from.len());
+    for s in from {
+        to.push(match s {
+            kernel::Step::Kernel(_) => {
+                *kernels += 1;
+                Step::Launch(*kernels - 1)
+            }
+            kernel::Step::Loop { trips, condition, body } => {
+                let (count, read) = match *trips {
+                    Trips::Known(n) => (Some(n), None),
+                    Trips::Read(e) => (None, Some(cell(e))),
+                };
+                Step::Loop { count, read, condition: condition.map(cell), steps: steps(body, kernels) }
+            }
+            kernel::Step::If { condition, then_steps, else_steps } => Step::If {
+                condition: cell(*condition),
+                then: steps(then_steps, kernels),
+                otherwise: steps(else_steps, kernels),
+            },
+        });
+    }
+    to
+}

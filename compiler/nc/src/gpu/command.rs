@@ -1,0 +1,121 @@
+//! `nc compile --target gpu`.
+
+use super::{PARTS, PREFIX, bundle_of, refused};
+use crate::args::{CompileArgs, Emit, GpuArch, Target};
+use crate::compile::{make_folder, write_all};
+use crate::machine::face_of;
+use crate::render::Reporter;
+use crate::run::show_times;
+use crate::{Outcome, driver, print, wishes};
+use nc_ir::{Diagnostic, graph, kernel};
+use nc_mlir::gpu::{Arch, Stage, text};
+use std::fmt::Write;
+
+/// Compiles a model into a bundle, or shows stages on the way there.
+///
+/// # Errors
+/// What is wrong with the model, what the target refuses, files that cannot be written.
+pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
+    let mut emit = args.emit.clone();
+    if emit.is_empty() {
+        emit.push(Emit::Ptx);
+    }
+    emit.sort();
+    emit.dedup();
+    check(&emit)?;
+    let mut arches: Vec<Arch> = args.arch.iter().map(|a| a.arch()).collect();
+    if arches.is_empty() {
+        arches = GpuArch::ALL.map(GpuArch::arch).to_vec();
+    }
+    arches.sort();
+    arches.dedup();
+    let loaded = driver::load(&args.model, &[], reporter)?;
+    let (module, mut times) = (loaded.module, loaded.times);
+    let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut options = args.passes.options(Target::Gpu, args.model.max_memory);
+    options.parts = PARTS;
+    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    if emit.contains(&Emit::Graph) {
+        files.push((format!("{stem}.graph"), graph::text::print(&module).into_bytes()));
+    }
+    if emit.contains(&Emit::Solved) {
+        let solved = nc_compiler::prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
+        files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes()));
+    }
+    if emit.contains(&Emit::Saturated) {
+        let saturated = nc_compiler::prepare(module.clone(), &options, &mut Vec::new())?;
+        files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
+    }
+    let (face, dt) = (face_of(&module)?, module.dt.map(|dt| dt.0));
+    let compiled = nc_compiler::compile(module, &options)?;
+    times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
+    let (program, layout) = (&*compiled.program, &*compiled.layout);
+    let stage = |arch, stage| text(program, layout, PREFIX, arch, stage).map(String::into_bytes).map_err(refused);
+    let mut report = String::new();
+    for e in &emit {
+        match e {
+            Emit::Kernels => files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes())),
+            // The first stage is the same for all.
+            Emit::Mlir => files.push((format!("{stem}.mlir"), stage(arches[0], Stage::Mlir)?)),
+            Emit::Llvm => {
+                for a in &arches {
+                    files.push((format!("{stem}.{}.ll", a.name()), stage(*a, Stage::Llvm)?));
+                }
+            }
+            Emit::Ptx => {
+                let bundle = bundle_of(&compiled, &face, dt, &arches)?;
+                report = summary(&bundle.plan);
+                files.extend(bundle.files());
+            }
+            _ => {}
+        }
+    }
+    make_folder(&args.output)?;
+    write_all(&args.output, &files)?;
+    if args.time_passes {
+        show_times(&times, reporter);
+    }
+    print(&report)
+}
+
+/// Refuses what this target has nothing of.
+///
+/// # Errors
+/// E0861; E0840 for SPIR-V.
+fn check(emit: &[Emit]) -> Result<(), Diagnostic> {
+    let known = [Emit::Graph, Emit::Solved, Emit::Saturated, Emit::Kernels, Emit::Mlir, Emit::Llvm, Emit::Ptx];
+    if emit.contains(&Emit::Spirv) {
+        let text = "the target gpu does not support SPIR-V, whose kernels cannot address memory by 64-bit pointers";
+        return Err(
+            Diagnostic::error_nowhere("E0840", text).with_hint("`--emit ptx` writes code for NVIDIA's processors")
+        );
+    }
+    if let Some(e) = emit.iter().find(|e| !known.contains(e)) {
+        let text = format!("the target gpu has nothing that --emit {} would write", format!("{e:?}").to_lowercase());
+        let all = known.map(|e| format!("{e:?}").to_lowercase()).join(", ");
+        return Err(Diagnostic::error_nowhere("E0861", text).with_hint(format!("it has {all}")));
+    }
+    Ok(())
+}
+
+/// What a bundle holds, for people.
+fn summary(plan: &nc_gpu::Plan) -> String {
+    let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).collect();
+    let mut out = format!(
+        "{}: {} kernels for {}, {} bytes of state, {} bytes of constants\n",
+        plan.model,
+        plan.kernels.len(),
+        arches.join(", "),
+        plan.arena_bytes,
+        plan.const_bytes
+    );
+    for k in &plan.kernels {
+        let _ = write!(out, "  {:6} {:>6} x {:<4} {}", k.shape, k.blocks, k.threads, k.symbol);
+        if k.every > 1 {
+            let _ = write!(out, ", every {} ticks", k.every);
+        }
+        out.push('\n');
+    }
+    out
+}

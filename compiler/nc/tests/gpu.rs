@@ -1,0 +1,207 @@
+//! Graphics processors: what is refused without one, what is in a bundle, the kernels run on this processor and assembled.
+
+mod common;
+
+use common::{LIF, Place, Ran, currents, names};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn emit(p: &Place, what: &str) -> Ran {
+    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--emit", what, "-o", "out"])
+}
+
+fn run(p: &Place, target: &str, more: &[&str]) -> Ran {
+    let all = ["run", "m.nd", "--dim", "n=40", "--input", "in.npz", "--target", target];
+    p.nc(&[&all[..], more].concat())
+}
+
+fn lif() -> Place {
+    let p = Place::with(LIF);
+    p.npz("in.npz", &[("i", currents(20, None, 40))]);
+    p
+}
+
+/// Whether the machine of the test has a driver and a device.
+fn has_device() -> bool {
+    Place::new().nc(&["targets"]).ok().out.lines().any(|l| l.starts_with("gpu") && !l.contains("not on this machine"))
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let p = lif();
+    let e = emit(&p, "spirv").fails("E0840").err;
+    assert!(e.contains("SPIR-V") && e.contains("--emit ptx"), "{e}");
+    assert!(emit(&p, "clif").fails("E0861").err.contains("ptx"));
+    assert!(p.nc(&["compile", "m.nd", "--emit", "ptx", "-o", "out"]).fails("E0861").err.contains("clif"));
+    assert_eq!(p.nc(&["compile", "m.nd", "--target", "gpu", "--arch", "sm_10", "-o", "out"]).code, Some(2));
+    if cfg!(feature = "mlir") {
+        if !has_device() {
+            let e = run(&p, "gpu", &[]).fails("E0870").err;
+            assert!(e.contains("driver") && e.contains("gpu-host"), "{e}");
+        }
+    } else {
+        assert!(emit(&p, "ptx").fails("E0840").err.contains("--features mlir"));
+        for target in ["gpu", "gpu-host"] {
+            assert!(run(&p, target, &[]).fails("E0840").err.contains("--features mlir"));
+        }
+    }
+    assert!(!p.path("out").exists());
+}
+
+#[test]
+fn broken_bundles_are_refused() {
+    let p = lif();
+    std::fs::create_dir(p.path("b")).expect("a folder");
+    p.write("b/gpu.json", "{\"version\": 1}");
+    assert!(p.nc(&["run", "b", "--input", "in.npz"]).fails("E0872").err.contains("gpu.json"));
+    assert!(p.nc(&["run", "b", "--input", "in.npz", "--dim", "n=3"]).fails("E0806").err.contains("compiled"));
+}
+
+#[test]
+fn a_bundle_has_all_that_a_host_needs() {
+    if !cfg!(feature = "mlir") {
+        return;
+    }
+    let p = lif();
+    let said = emit(&p, "ptx,mlir,llvm,kernels").ok().out;
+    assert!(said.contains("kernels for sm_80, sm_90"), "{said}");
+    let all = ["arena.bin", "consts.bin", "gpu.json", "kernels.sm_80.ptx", "kernels.sm_90.ptx"];
+    let also = ["m.kernels", "m.mlir", "m.sm_80.ll", "m.sm_90.ll"];
+    assert_eq!(names(&p.path("out")), [&all[..], &also[..]].concat());
+    let text = |name: &str| std::fs::read_to_string(p.path("out").join(name)).expect("a text");
+    let plan: nc_gpu::Plan = serde_json::from_str(&text("gpu.json")).expect("a plan");
+    plan.check().expect("a plan that holds");
+    assert_eq!((plan.inputs[0].name.as_str(), plan.outputs.len(), plan.probes[0].every), ("i", 2, 3));
+    assert_eq!(plan.states.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["P.v"]);
+    let ptx = text("kernels.sm_90.ptx");
+    for k in &plan.kernels {
+        assert!(ptx.contains(&format!(".entry {}(", k.symbol)), "{}", k.symbol);
+    }
+    assert!(
+        ptx.contains(".target sm_90") && text("m.mlir").contains("gpu.func") && text("m.sm_80.ll").contains("nvptx")
+    );
+    if !has_device() {
+        p.nc(&["run", "out", "--input", "in.npz"]).fails("E0870");
+    }
+    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "sm_80", "-o", "one"]).ok();
+    assert!(!p.path("one/kernels.sm_90.ptx").exists() && p.path("one/kernels.sm_80.ptx").exists());
+}
+
+#[test]
+fn threads_on_this_processor_give_what_the_interpreter_gives() {
+    if !cfg!(feature = "mlir") {
+        return;
+    }
+    let p = lif();
+    let one = |target: &str, more: &[&str]| {
+        let file = format!("{target}.npz");
+        run(&p, target, &[&["--output", file.as_str()], more].concat()).ok();
+        ["spikes", "v", "P.v"].map(|n| p.array(&file, n))
+    };
+    let want = one("interp", &[]);
+    assert_eq!(one("gpu-host", &[]), want);
+    // State leaves the device and comes back.
+    run(&p, "gpu-host", &["--steps", "7", "--checkpoint", "c"]).ok();
+    p.npz("rest.npz", &[("i", currents(20, None, 40))]);
+    run(&p, "gpu-host", &["--resume", "c", "--steps", "5", "--output", "a.npz"]).ok();
+    run(&p, "interp", &["--resume", "c", "--steps", "5", "--output", "b.npz"]).ok();
+    assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
+    // Samples one after another, each with a state of its own.
+    p.npz("in.npz", &[("i", currents(20, Some(3), 40))]);
+    assert_eq!(one("gpu-host", &["--threads", "2"]), one("interp", &[]));
+}
+
+/// Registers, and bytes of spills, of each kernel of a file of PTX.
+fn assembled(ptxas: &str, ptx: &Path, arch: &str) -> Vec<(String, u32, u32)> {
+    let to = ptx.with_extension("cubin");
+    let out = Command::new(ptxas).args([&format!("-arch={arch}"), "-v"]).arg(ptx).arg("-o").arg(to).output();
+    let out = out.expect("ptxas runs");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{}: {said}", ptx.display());
+    let number = |line: &str, before: &str| -> u32 {
+        let head = line.split(before).next().unwrap_or_default();
+        head.split_whitespace().last().and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    };
+    let (mut all, mut name, mut spilled) = (Vec::new(), String::new(), 0);
+    for line in said.lines() {
+        if let Some(n) = line.split("Compiling entry function '").nth(1) {
+            name = n.split('\'').next().unwrap_or_default().to_owned();
+        } else if line.contains("bytes spill stores") {
+            spilled = number(line, " bytes spill stores") + number(line, " bytes spill loads");
+        } else if line.contains(" registers") {
+            all.push((name.clone(), number(line, " registers"), spilled));
+        }
+    }
+    all
+}
+
+/// Files of models below a folder.
+fn models(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for e in entries {
+        let path = e.expect("an entry").path();
+        if path.is_dir() {
+            models(&path, found);
+        } else if path.extension().is_some_and(|e| ["nd", "nir", "onnx"].iter().any(|x| e == *x)) {
+            found.push(path);
+        }
+    }
+}
+
+/// Every example, every model of the file tests that is not there to be refused, and every trained model of the reference
+/// data (where those are) assembles for both architectures, and no kernel spills.
+#[test]
+fn kernels_of_every_model_assemble_without_spills() {
+    let Some(ptxas) = std::env::var("NC_PTXAS").ok().filter(|_| cfg!(feature = "mlir")) else {
+        eprintln!(
+            "skipped: kernels_of_every_model_assemble_without_spills: NC_PTXAS does not name the assembler of PTX"
+        );
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut all, p) = (Vec::new(), Place::new());
+    models(&root.join("examples"), &mut all);
+    models(&root.join("tests/filetests"), &mut all);
+    all.retain(|m| !m.components().any(|c| c.as_os_str() == "refused"));
+    let data = std::env::var("NC_SHARED").map_or_else(|_| root.join("../shared"), PathBuf::from);
+    models(&data.join("data/models"), &mut all);
+    all.sort();
+    let (mut kernels, mut most, mut spills, mut left_out) = (0, 0, Vec::new(), Vec::new());
+    for (n, model) in all.iter().enumerate() {
+        let file = model.display().to_string();
+        let text = std::fs::read_to_string(model).unwrap_or_default();
+        let dims: Vec<String> = (text.lines().filter_map(|l| l.strip_prefix("# dim ")))
+            .flat_map(|d| ["--dim".to_owned(), d.replace(' ', "")])
+            .collect();
+        let out = format!("b{n}");
+        let mut args = vec!["compile", &file, "--target", "gpu", "-o", &out];
+        args.extend(dims.iter().map(String::as_str));
+        let mut ran = p.nc(&args);
+        if ran.code != Some(0) && file.ends_with(".nir") {
+            ran = p.nc(&[&args[..], &["--dt", "0.001"]].concat());
+        }
+        if ran.code != Some(0) {
+            // Extents that an input would bind, what the importer has no row for, files that only others import, weights
+            // that are made by a script.
+            let line = ran.err.lines().next().unwrap_or_default().to_owned();
+            let bare = line.contains("E0530") || line.contains("E0600");
+            assert!(ran.code == Some(1) && (!file.ends_with(".nd") || bare), "{file}: {}", ran.err);
+            left_out.push(format!("{file}: {line}"));
+            continue;
+        }
+        for arch in ["sm_80", "sm_90"] {
+            let ptx = p.path(&out).join(format!("kernels.{arch}.ptx"));
+            for (name, registers, spilled) in assembled(&ptxas, &ptx, arch) {
+                kernels += 1;
+                most = most.max(registers);
+                if spilled > 0 {
+                    spills.push(format!("{file} {arch} {name}: {registers} registers, {spilled} bytes spilled"));
+                }
+            }
+        }
+    }
+    println!("{} models, {} left out, {kernels} kernels, at most {most} registers", all.len(), left_out.len());
+    left_out.iter().for_each(|l| println!("left out: {l}"));
+    assert!(all.len() - left_out.len() > 90, "{} of {} models compile", all.len() - left_out.len(), all.len());
+    assert!(spills.is_empty(), "{}", spills.join("\n"));
+}
