@@ -240,3 +240,84 @@ fn loops_that_wait_for_memory_are_not_called() {
     check(&p, 2, Vec::new());
     wide_loops(&p, 0);
 }
+
+/// How the links of a tile find their operands.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Links {
+    /// One after the other, from a range that is only known at run time.
+    Range,
+    /// Inputs where a table of 64-bit numbers says.
+    Table,
+    /// Weights and inputs of the events that a list of 32-bit numbers names.
+    Events,
+    /// Weights of these events alone.
+    Spikes,
+}
+
+/// A tile of `rows` times `lanes` chains of up to 37 links.
+fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links) -> Program {
+    const DEPTH: u64 = 37;
+    let mut p = Program::new(format!("{rows} x {lanes}, {from} to {to}, {links:?}"), 1);
+    let x = p.add_buffer("x", DType::F32, rows * 3 * DEPTH, ramp(rows * 3 * DEPTH, |k| (k % 11) as f32 * 0.37 - 1.9));
+    let w = p.add_buffer("w", DType::F32, lanes * DEPTH, ramp(lanes * DEPTH, |k| 1.0 / (k as f32 - 20.5)));
+    let bias = p.add_buffer("bias", DType::F32, lanes, ramp(lanes, |k| k as f32 * 0.125));
+    let wide: Vec<i64> = (0..DEPTH as i64).map(|k| k * 29 % (2 * DEPTH as i64)).collect();
+    let wide = Tensor::from_vec(vec![DEPTH as usize], wide).expect("a table");
+    let wide = p.add_buffer("table", DType::I64, DEPTH, Role::Const(wide));
+    let list: Vec<u32> = (0..DEPTH as u32).map(|k| k * 5 % DEPTH as u32).collect();
+    let list = Tensor::from_vec(vec![DEPTH as usize], list).expect("a list");
+    let list = p.add_buffer("list", DType::U32, DEPTH, Role::Const(list));
+    let range = p.add_buffer("range", DType::I64, 2, Role::State(Tensor::from_vec(vec![2], vec![from, to]).expect("two")));
+    let y = p.add_buffer("y", DType::F32, rows * lanes, zeros(DType::F32));
+    let mut b = KernelBuilder::new("tile", None, 1);
+    let lo = b.load(range, DType::I64, Index::at(0));
+    let hi = b.load(range, DType::I64, Index::at(1));
+    b.for_count(lanes, true, |b, j| {
+        let zero = b.constant(Scalar::F32(0.0));
+        let bias = b.load(bias, DType::F32, Index::var(j));
+        let init: Vec<Val> = (0..rows).map(|r| if r == 1 { zero } else { bias }).collect();
+        let sums = b.for_carried(lo, hi, &init, |b, k, acc| {
+            let (at, own) = match links {
+                Links::Range => (Index::var(k), k),
+                Links::Table => (Index::var(b.load(wide, DType::I64, Index::var(k))), k),
+                Links::Events | Links::Spikes => {
+                    let e = b.load(list, DType::U32, Index::var(k));
+                    (Index::var(e), e)
+                }
+            };
+            let w = b.load(w, DType::F32, Index::var(j).plus(own, lanes as i64));
+            let next = (0..rows).map(|r| {
+                if links == Links::Spikes {
+                    return b.op(Op::FAdd, &[acc[r as usize], w]);
+                }
+                let mut at = at.clone();
+                at.offset += (r * 3 * DEPTH) as i64;
+                let x = b.load(x, DType::F32, at);
+                b.op(Op::Fma, &[w, x, acc[r as usize]])
+            });
+            next.collect()
+        });
+        for (r, s) in sums.into_iter().enumerate() {
+            b.store(y, Index::var(j).plus(j, 0).offset((r as u64 * lanes) as i64), s);
+        }
+    });
+    p.push(b.finish());
+    p
+}
+
+#[test]
+fn chains_of_products_stay_in_registers() {
+    for links in [Links::Range, Links::Table, Links::Events, Links::Spikes] {
+        for rows in [1, 2, 3, 4, 5, 7, 12, 16] {
+            for lanes in [8, 10, 16, 24, 32, 64, 75] {
+                for (from, to) in [(0, 37), (3, 8), (0, 4), (5, 5), (9, 2)] {
+                    check(&tile(rows, lanes, from, to, links), 1, Vec::new());
+                }
+            }
+        }
+        // One call for the tile, and one for what is left of it.
+        wide_loops(&tile(4, 16, 0, 37, links), 1);
+        wide_loops(&tile(4, 24, 0, 37, links), 2);
+        wide_loops(&tile(1, 64, 0, 37, links), 1);
+    }
+}

@@ -217,6 +217,9 @@ impl Emitter<'_, '_> {
     }
 
     fn serial_loop(&mut self, var: Val, lo: Lin, hi: Lin, carried: &[Carried], body: &Block) -> Emitted<()> {
+        if self.groups > 0 && self.run_chains(var, (lo, hi), carried, body)? {
+            return Ok(());
+        }
         let strides = self.strides(body, var);
         let mut values = self.flatten(carried, |c| c.init)?;
         let mut start = lo;
@@ -279,6 +282,10 @@ impl Emitter<'_, '_> {
         while plan.carried * groups > CARRIED_REGISTERS && groups > 1 {
             groups /= 2;
         }
+        // Registers of eight lanes hold two groups.
+        if let Some(width) = self.chains_side_by_side(body) {
+            groups = 2 * width;
+        }
         while groups > 1 && trip.is_some_and(|t| t < 4 * groups as i64) {
             groups /= 2;
         }
@@ -288,7 +295,8 @@ impl Emitter<'_, '_> {
         if (worth || self.mode.lanes == Lanes::WherePossible) && self.fits_wide(body) {
             start = self.wide_loop(var, lo, hi, body)?;
         }
-        for groups in [groups, 1] {
+        let chains = groups > 2 && self.chains_side_by_side(body).is_some();
+        for groups in [groups, if chains { 2 } else { 1 }, 1] {
             let lanes = 4 * groups as i64;
             let left = start.known().zip(hi.known()).map(|(s, h)| h.saturating_sub(s).max(0));
             if left.is_some_and(|n| n < lanes) {

@@ -2,9 +2,11 @@
 //!
 //! [`cell`] says what values are, [`shape`] decides which loops become vector code, [`ops`] and [`lanes`] are the
 //! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists.
-//! [`wide`] hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes.
+//! [`wide`] hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes, [`chains`]
+//! products.
 
 mod cell;
+mod chains;
 mod indices;
 mod lanes;
 mod lists;

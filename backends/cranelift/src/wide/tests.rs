@@ -23,8 +23,8 @@ fn decoded(bytes: &[u8]) -> Vec<(Instruction, String)> {
 fn normal(line: &str) -> String {
     let (name, operands) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let bare = match name {
-        "movq" | "movl" | "addq" | "addl" | "cmpq" | "testl" | "xorl" | "pushq" | "popq" | "retq" | "tzcntl"
-        | "blsrl" => &name[..name.len() - 1],
+        "movq" | "movl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq" | "popq" | "retq"
+        | "tzcntl" | "blsrl" => &name[..name.len() - 1],
         name => name,
     };
     format!("{bare} {}", operands.replace(' ', "").replace(",)", ")"))
@@ -103,6 +103,8 @@ fn vector_instructions() {
             t.store(m, Ymm(12));
             t.store_low(MOVQ_STORE, m, Ymm(3));
             t.store_low(MOVUPS_STORE, m, Ymm(13));
+            t.load_halves(Ymm(6), m, m);
+            t.load_halves(Ymm(11), m, m);
         }
         t.vzeroupper();
     });
@@ -139,6 +141,12 @@ fn integer_instructions() {
             t.zero(a);
             t.test(a);
             t.add(a, 8);
+            for k in [1, 127, 128, 0x1234_5678] {
+                t.advance(a, k);
+                t.subtract(a, k);
+                t.compare_constant(a, k);
+                t.multiply(Gpr(15 - a.0), a, k);
+            }
             t.clear_lowest(a);
             t.movd(Ymm(a.0), Gpr(15 - a.0));
             t.movmsk(a, Ymm(15 - a.0));

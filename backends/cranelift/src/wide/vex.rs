@@ -98,6 +98,7 @@ ops! {
     FMADD213PS = 2 1 0xa8 "vfmadd213ps",
     FMADD231PS = 2 1 0xb8 "vfmadd231ps",
     PBLENDD = 3 1 0x02 "vpblendd",
+    INSERTF128 = 3 1 0x18 "vinsertf128",
     EXTRACTI128 = 3 1 0x39 "vextracti128",
     BLENDVPS = 3 1 0x4a "vblendvps",
 }
@@ -125,6 +126,12 @@ pub(crate) enum If {
     NotZero,
     /// Unsigned.
     Below,
+    /// Signed.
+    Less,
+    /// Signed.
+    NotLess,
+    /// Signed.
+    NotGreater,
 }
 
 /// Width of a vector operand.
@@ -296,6 +303,13 @@ impl Text {
         self.line(op.name, &[Text::name(Width::Xmm, x.0), Text::place(at)]);
     }
 
+    /// Two halves from memory, one after the other: what was stored in halves is there sooner than as a whole.
+    pub fn load_halves(&mut self, dst: Ymm, low: Mem, high: Mem) {
+        self.vex(Width::Xmm, MOVUPS, dst.0, 0, Rm::Mem(low), None);
+        self.line(MOVUPS.name, &[Text::place(low), Text::name(Width::Xmm, dst.0)]);
+        self.three(Width::Ymm, INSERTF128, dst, dst, Rm::Mem(high), Some(1));
+    }
+
     /// The upper half of `x` as the lower half of `dst`.
     pub fn upper_half(&mut self, dst: Ymm, x: Ymm) {
         self.vex(Width::Ymm, EXTRACTI128, x.0, 0, Rm::Reg(dst), Some(1));
@@ -407,6 +421,43 @@ impl Text {
         self.line("addq", &[format!("${k:#x}"), format!("%{}", WIDE_NAMES[r.0 as usize])]);
     }
 
+    /// An instruction on a 64-bit register and a constant.
+    fn constant(&mut self, name: &str, group: u8, r: Gpr, k: i32) {
+        let rex = 0x48 | r.0 >> 3;
+        match i8::try_from(k) {
+            Ok(k) => self.bytes.extend([rex, 0x83, 0xc0 | group << 3 | (r.0 & 7), k as u8]),
+            Err(_) => {
+                self.bytes.extend([rex, 0x81, 0xc0 | group << 3 | (r.0 & 7)]);
+                self.bytes.extend(k.to_le_bytes());
+            }
+        }
+        self.line(name, &[format!("${k:#x}"), format!("%{}", WIDE_NAMES[r.0 as usize])]);
+    }
+
+    /// `r += k`, 64 bits; `k` is not negative.
+    pub fn advance(&mut self, r: Gpr, k: i32) {
+        self.constant("addq", 0, r, k);
+    }
+
+    /// `r -= k`, 64 bits; `k` is not negative.
+    pub fn subtract(&mut self, r: Gpr, k: i32) {
+        self.constant("subq", 5, r, k);
+    }
+
+    /// Compares 64 bits with a constant that is not negative.
+    pub fn compare_constant(&mut self, r: Gpr, k: i32) {
+        self.constant("cmpq", 7, r, k);
+    }
+
+    /// `dst = x * k`, 64 bits; `k` is not negative.
+    pub fn multiply(&mut self, dst: Gpr, x: Gpr, k: i32) {
+        let rex = 0x48 | (dst.0 >> 3) << 2 | x.0 >> 3;
+        self.bytes.extend([rex, 0x69, 0xc0 | (dst.0 & 7) << 3 | (x.0 & 7)]);
+        self.bytes.extend(k.to_le_bytes());
+        let names = [x, dst].map(|r| format!("%{}", WIDE_NAMES[r.0 as usize]));
+        self.line("imulq", &[format!("${k:#x}"), names[0].clone(), names[1].clone()]);
+    }
+
     /// The number of the lowest bit that is set in 32 bits.
     pub fn lowest(&mut self, dst: Gpr, x: Gpr) {
         self.bytes.push(0xf3);
@@ -463,6 +514,9 @@ impl Text {
             If::Always => ("jmp", &[0xe9]),
             If::NotZero => ("jnz", &[0x0f, 0x85]),
             If::Below => ("jb", &[0x0f, 0x82]),
+            If::Less => ("jl", &[0x0f, 0x8c]),
+            If::NotLess => ("jge", &[0x0f, 0x8d]),
+            If::NotGreater => ("jle", &[0x0f, 0x8e]),
         };
         self.bytes.extend(code);
         self.jumps.push((self.bytes.len(), to));

@@ -58,13 +58,14 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
-    /// The tile for products of so many rows. Eight registers of four lanes hold chains: a chain's next link waits four
-    /// cycles for the last one, in which two links are begun each; the other registers hold inputs and weights.
+    /// The tile for products of so many rows. At least eight registers of eight lanes hold chains: a chain's next link
+    /// waits four cycles for the last one, in which two links are begun each; the other registers hold inputs and
+    /// weights. Where registers have four lanes, a tile is computed in two passes.
     pub fn of(rows: u64) -> Tile {
         match rows {
-            0 | 1 => Tile { rows: 1, lanes: 32 },
-            2 | 3 => Tile { rows, lanes: 16 },
-            _ => Tile { rows: 4, lanes: 8 },
+            0 | 1 => Tile { rows: 1, lanes: 64 },
+            2 | 3 => Tile { rows, lanes: 32 },
+            _ => Tile { rows: 4, lanes: 16 },
         }
     }
 }
