@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How much is done to make a model fast. None of it changes a bit of the result.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Level {
-    /// The model as it is written: equations solved, constants folded, every product dense.
+    /// The model as it is written: equations solved, constants folded, every product dense. Code generators leave out
+    /// what they do by hand.
     O0,
     /// Work is moved out of loops, and the element-wise part is simplified; what is sparse is read off the model by
     /// fixed rules.
@@ -116,6 +117,8 @@ pub struct LineHome {
 /// A model ready for a backend.
 #[derive(Clone, Debug)]
 pub struct Compiled {
+    /// How much was done to make it fast; code generators look at it too.
+    pub level: Level,
     /// The solved graph the program was made from; the interpreter runs it.
     pub module: Arc<Module>,
     /// The kernels.
@@ -205,6 +208,7 @@ pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
         return Err(too_large(bytes));
     }
     Ok(Compiled {
+        level: options.level,
         module: Arc::new(module),
         program: Arc::new(lowered.program),
         layout: Arc::new(layout),

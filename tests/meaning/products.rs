@@ -227,6 +227,11 @@ fn every_type_is_reduced_along_any_axes() {
             for axes in [vec![], vec![3], vec![0], vec![1, 2], vec![0, 2], vec![3, 1], vec![0, 1, 2, 3]] {
                 m.output(|b| b.reduce(x, *kind, axes, kind == &ReduceKind::Max));
             }
+            // Longer than what is written out, beside whole registers and a part of one.
+            let long = m.input(dtype, &[2, 150, 21]);
+            if dtype != DType::Bool {
+                m.output(|b| b.reduce(long, *kind, vec![1], false));
+            }
             m.output(|b| b.reduce(none, *kind, vec![1], false));
             m.output(|b| b.reduce(none, *kind, vec![0, 2], true));
             m.output(|b| b.reduce(none, *kind, vec![0, 1, 2], true));

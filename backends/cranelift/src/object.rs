@@ -108,9 +108,9 @@ pub fn header(program: &Program, layout: &Layout) -> Header {
     Header { arena_bytes: layout.arena_bytes, parts: program.parts.max(1), arrays }
 }
 
-fn text(program: &Program, clif: bool) -> Result<String, Unsupported> {
+fn text(program: &Program, options: &Options, clif: bool) -> Result<String, Unsupported> {
     let layout = Layout::of(program).ok_or_else(|| Unsupported::malformed("its sizes overflow"))?;
-    let (mut module, mode) = module("nc", &Options::default())?;
+    let (mut module, mode) = module("nc", options)?;
     let mut out = String::new();
     let mut look = |symbol: &str, code: &str| {
         let _ = writeln!(out, "; {symbol}\n{code}");
@@ -123,14 +123,14 @@ fn text(program: &Program, clif: bool) -> Result<String, Unsupported> {
 ///
 /// # Errors
 /// As for [`crate::compile`].
-pub fn clif(program: &Program) -> Result<String, Unsupported> {
-    text(program, true)
+pub fn clif(program: &Program, options: &Options) -> Result<String, Unsupported> {
+    text(program, options, true)
 }
 
 /// The program's machine code as text.
 ///
 /// # Errors
 /// As for [`crate::compile`].
-pub fn asm(program: &Program) -> Result<String, Unsupported> {
-    text(program, false)
+pub fn asm(program: &Program, options: &Options) -> Result<String, Unsupported> {
+    text(program, options, false)
 }

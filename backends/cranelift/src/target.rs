@@ -26,6 +26,8 @@ pub struct Options {
     pub without: Vec<String>,
     /// When vector code is generated.
     pub lanes: Lanes,
+    /// Whether loops run in eight lanes where the processor has them, and products keep their chains in such registers.
+    pub eight: bool,
     /// Called around every kernel, to measure them. Only for code in memory of programs with one part.
     pub watch: Option<Watch>,
 }
@@ -34,11 +36,10 @@ pub struct Options {
 /// [`nc_ir::kernel::Program::kernels`].
 pub type Watch = extern "C" fn(i64);
 
-// Without debug assertions this is what could be derived, with them it is not.
-#[allow(clippy::derivable_impls)]
 impl Default for Options {
     fn default() -> Options {
-        Options { verify: cfg!(debug_assertions), without: Vec::new(), lanes: Lanes::default(), watch: None }
+        let (verify, lanes) = (cfg!(debug_assertions), Lanes::default());
+        Options { verify, without: Vec::new(), lanes, eight: true, watch: None }
     }
 }
 
@@ -103,7 +104,7 @@ impl Mode {
     pub fn of(isa: &dyn cranelift_codegen::isa::TargetIsa, options: &Options) -> Mode {
         let blend = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
         let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
-        let wide = blend && ["has_avx2", "has_fma", "has_bmi1"].into_iter().all(has);
+        let wide = blend && ["has_avx2", "has_fma", "has_bmi1"].into_iter().all(has) && options.eight;
         Mode { blend, lanes: options.lanes, wide, watch: options.watch }
     }
 }

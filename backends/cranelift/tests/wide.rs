@@ -24,7 +24,7 @@ fn has_eight() -> bool {
 
 /// The text of a program's code, checked to have as many loops in eight lanes. Processors without them have none.
 fn wide_loops(p: &Program, n: usize) -> String {
-    let text = nc_cranelift::asm(p).expect("a supported program");
+    let text = nc_cranelift::asm(p, &Default::default()).expect("a supported program");
     let found = text.lines().filter(|l| l.starts_with("; ") && l.contains("_w")).count();
     assert_eq!(found, if has_eight() { n } else { 0 }, "{text}");
     text
@@ -159,7 +159,7 @@ fn operands_of_multiply_adds() {
         p.push(b.finish());
     }
     check(&p, 1, Vec::new());
-    let text = nc_cranelift::asm(&p).expect("supported");
+    let text = nc_cranelift::asm(&p, &Default::default()).expect("supported");
     let found = text.lines().filter(|l| l.starts_with("; ") && l.contains("_w")).count();
     assert!(found >= if has_eight() { loops } else { 0 }, "{found} loops");
 }
@@ -252,6 +252,8 @@ enum Links {
     Events,
     /// Weights of these events alone.
     Spikes,
+    /// Weights and inputs of the events that a list of 16-bit numbers names.
+    Narrow,
 }
 
 /// A tile of `rows` times `lanes` chains of up to 37 links.
@@ -267,6 +269,9 @@ fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links) -> Program {
     let list: Vec<u32> = (0..DEPTH as u32).map(|k| k * 5 % DEPTH as u32).collect();
     let list = Tensor::from_vec(vec![DEPTH as usize], list).expect("a list");
     let list = p.add_buffer("list", DType::U32, DEPTH, Role::Const(list));
+    let short: Vec<u16> = (0..DEPTH as u16).map(|k| k * 7 % DEPTH as u16).collect();
+    let short = Tensor::from_vec(vec![DEPTH as usize], short).expect("a list");
+    let short = p.add_buffer("short", DType::U16, DEPTH, Role::Const(short));
     let range = p.add_buffer("range", DType::I64, 2, Role::State(Tensor::from_vec(vec![2], vec![from, to]).expect("two")));
     let y = p.add_buffer("y", DType::F32, rows * lanes, zeros(DType::F32));
     let mut b = KernelBuilder::new("tile", None, 1);
@@ -282,6 +287,11 @@ fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links) -> Program {
                 Links::Table => (Index::var(b.load(wide, DType::I64, Index::var(k))), k),
                 Links::Events | Links::Spikes => {
                     let e = b.load(list, DType::U32, Index::var(k));
+                    (Index::var(e), e)
+                }
+                Links::Narrow => {
+                    let e = b.load(short, DType::U16, Index::var(k));
+                    let e = b.op(Op::U32ToI64, &[e]);
                     (Index::var(e), e)
                 }
             };
@@ -307,7 +317,7 @@ fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links) -> Program {
 
 #[test]
 fn chains_of_products_stay_in_registers() {
-    for links in [Links::Range, Links::Table, Links::Events, Links::Spikes] {
+    for links in [Links::Range, Links::Table, Links::Events, Links::Spikes, Links::Narrow] {
         for rows in [1, 2, 3, 4, 5, 7, 12, 16] {
             for lanes in [8, 10, 16, 24, 32, 64, 75] {
                 for (from, to) in [(0, 37), (3, 8), (0, 4), (5, 5), (9, 2)] {

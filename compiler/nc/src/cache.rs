@@ -1,6 +1,7 @@
 //! Machine code that was compiled before in this process, found by what it was compiled from.
 
 use crate::args::Target;
+use nc_compiler::Level;
 use nc_ir::kernel::abi::Code;
 use nc_ir::kernel::{Program, Role};
 use sha2::{Digest, Sha256};
@@ -60,21 +61,21 @@ pub fn of_program(program: &Program) -> Fingerprint {
 /// Code by the fingerprint of its program and who made it.
 #[derive(Default)]
 pub struct CodeCache {
-    codes: HashMap<(Fingerprint, Target), Arc<dyn Code>>,
+    codes: HashMap<(Fingerprint, (Target, Level)), Arc<dyn Code>>,
 }
 
 /// Most programs whose code is kept. Reached, the cache starts anew: programs that are used again come back at once.
 const MOST: usize = 256;
 
 impl CodeCache {
-    /// The code of `program` for `target`, made by `compile` if it is not there.
+    /// The code of `program` for a target at a level, made by `compile` if it is not there.
     ///
     /// # Errors
     /// What `compile` refuses; nothing is kept then.
     pub fn get<E>(
         &mut self,
         program: &Program,
-        target: Target,
+        target: (Target, Level),
         compile: impl FnOnce() -> Result<Arc<dyn Code>, E>,
     ) -> Result<Arc<dyn Code>, E> {
         let key = (of_program(program), target);
@@ -108,9 +109,10 @@ mod tests {
     fn equal_programs_share_code_and_others_do_not() {
         let mut cache = CodeCache::default();
         let mut made = 0;
-        let cpu = Target::Cpu;
-        let llvm = Target::Llvm;
-        for (weight, parts, target) in [(1.0, 1, cpu), (1.0, 1, cpu), (2.0, 1, cpu), (1.0, 2, cpu), (1.0, 1, llvm)] {
+        let cpu = (Target::Cpu, Level::O2);
+        let plain = (Target::Cpu, Level::O0);
+        let llvm = (Target::Llvm, Level::O2);
+        for (weight, parts, target) in [(1.0, 1, cpu), (1.0, 1, cpu), (2.0, 1, cpu), (1.0, 2, cpu), (1.0, 1, llvm), (1.0, 1, plain)] {
             let p = program(weight, parts);
             let code = cache.get(&p, target, || {
                 made += 1;
@@ -118,7 +120,7 @@ mod tests {
             });
             assert!(code.is_ok());
         }
-        assert_eq!(made, 4);
+        assert_eq!(made, 5);
         let failed: Result<_, &str> = cache.get(&program(3.0, 1), cpu, || Err("refused"));
         assert!(failed.is_err());
     }

@@ -3,7 +3,7 @@
 mod header;
 
 use crate::args::{CompileArgs, CompileTarget, Emit, Target};
-use crate::machine::{llvm_refused, unsupported};
+use crate::machine::{code_options, llvm_refused, unsupported};
 use crate::render::Reporter;
 use crate::run::show_times;
 use crate::{Outcome, chip, driver, gpu, wishes};
@@ -45,12 +45,13 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         let saturated = prepare(module.clone(), &options, &mut Vec::new())?;
         files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
     }
-    let code = [Emit::Kernels, Emit::Clif, Emit::Mlir, Emit::Llvm, Emit::Asm, Emit::Obj];
-    if emit.iter().any(|e| code.contains(e)) {
+    let of_kernels = [Emit::Kernels, Emit::Clif, Emit::Mlir, Emit::Llvm, Emit::Asm, Emit::Obj];
+    if emit.iter().any(|e| of_kernels.contains(e)) {
         let compiled = lower(module.clone(), &options)?;
         times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
         let program = &compiled.program;
-        for e in emit.iter().filter(|e| code.contains(e)) {
+        let code = code_options(compiled.level);
+        for e in emit.iter().filter(|e| of_kernels.contains(e)) {
             let start = Instant::now();
             match e {
                 Emit::Graph | Emit::Solved | Emit::Saturated | Emit::Map | Emit::Ptx | Emit::Spirv => {}
@@ -59,7 +60,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                 }
                 Emit::Clif => {
                     files
-                        .push((format!("{stem}.clif"), nc_cranelift::clif(program).map_err(unsupported)?.into_bytes()));
+                        .push((format!("{stem}.clif"), nc_cranelift::clif(program, &code).map_err(unsupported)?.into_bytes()));
                 }
                 Emit::Mlir => files.push((format!("{stem}.mlir"), stage(&compiled, nc_mlir::Stage::Mlir)?)),
                 Emit::Llvm => files.push((format!("{stem}.ll"), stage(&compiled, nc_mlir::Stage::Llvm)?)),
@@ -67,11 +68,10 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                     files.push((format!("{stem}.asm"), stage(&compiled, nc_mlir::Stage::Asm)?));
                 }
                 Emit::Asm => {
-                    files.push((format!("{stem}.asm"), nc_cranelift::asm(program).map_err(unsupported)?.into_bytes()));
+                    files.push((format!("{stem}.asm"), nc_cranelift::asm(program, &code).map_err(unsupported)?.into_bytes()));
                 }
                 Emit::Obj => {
-                    let options = nc_cranelift::Options::default();
-                    let object = nc_cranelift::compile_object(program, &compiled.layout, &options, &name)
+                    let object = nc_cranelift::compile_object(program, &compiled.layout, &code, &name)
                         .map_err(unsupported)?;
                     files.push((format!("{stem}.o"), object));
                     files.push((format!("{stem}.h"), header::header(&name, &stem, &compiled, &module).into_bytes()));

@@ -6,7 +6,7 @@ use crate::cache::CodeCache;
 use crate::driver::Times;
 use crate::{chip, gpu};
 use nc_compiler::cost::Choice;
-use nc_compiler::{Compiled, compile};
+use nc_compiler::{Compiled, Level, compile};
 use nc_ir::graph::Module;
 use nc_ir::interp::Interpreter;
 use nc_ir::kernel::abi::Code;
@@ -115,6 +115,11 @@ pub fn build(
     Ok(Ready { machine, module: shown, products: compiled.products, numbers: None, device })
 }
 
+/// How code is generated at a level: without loops of our own making at level 0.
+pub fn code_options(level: Level) -> nc_cranelift::Options {
+    nc_cranelift::Options { eight: level > Level::O0, ..nc_cranelift::Options::default() }
+}
+
 /// Machine code that calls a function around every kernel.
 ///
 /// # Errors
@@ -125,7 +130,7 @@ pub fn watched(
     watch: nc_cranelift::Watch,
     max_memory: u64,
 ) -> Result<Box<dyn Machine>, Errors> {
-    let options = nc_cranelift::Options { watch: Some(watch), ..nc_cranelift::Options::default() };
+    let options = nc_cranelift::Options { watch: Some(watch), ..code_options(compiled.level) };
     let code = nc_cranelift::compile(&compiled.program, &compiled.layout, &options).map_err(unsupported)?;
     Ok(Box::new(Session::new(image_of(compiled, face, Arc::new(code), max_memory)?)?))
 }
@@ -133,13 +138,12 @@ pub fn watched(
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     match target {
-        Target::Llvm => cache.get(program, target, || {
+        Target::Llvm => cache.get(program, (target, compiled.level), || {
             let code = nc_mlir::compile(program, layout, &nc_mlir::Options::default()).map_err(llvm_refused)?;
             Ok(Arc::new(code) as Arc<dyn Code>)
         }),
-        Target::Cpu => cache.get(program, target, || {
-            let code =
-                nc_cranelift::compile(program, layout, &nc_cranelift::Options::default()).map_err(unsupported)?;
+        Target::Cpu => cache.get(program, (target, compiled.level), || {
+            let code = nc_cranelift::compile(program, layout, &code_options(compiled.level)).map_err(unsupported)?;
             Ok(Arc::new(code) as Arc<dyn Code>)
         }),
         Target::Kernels => match Interpreted::new(program, nc_ir::kernel::interp::Options::default()) {

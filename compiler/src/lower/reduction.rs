@@ -15,8 +15,14 @@ use nc_ir::types::DType;
 
 /// Partial sums of a reduction.
 const LANES: u64 = 16;
+/// Outputs side by side from which on they are computed side by side.
+const COLUMNS: u64 = 4;
+/// Outputs side by side that a part takes at once.
+const CHUNK: u64 = 64;
 /// Elements of a window that are written out one after the other.
 const UNROLL: u64 = 32;
+/// Elements of a sum of columns that are written out one after the other.
+const UNROLL_TREE: u64 = 128;
 
 /// The reduced elements of one output: `count` of them, `stride` apart.
 #[derive(Clone, Copy)]
@@ -95,6 +101,10 @@ impl Lowering<'_> {
         let run = Run { count: extents[first..end].iter().product(), stride: extents[end..].iter().product() };
         let outer: u64 = extents[..first].iter().product();
         let (elem, out) = (self.elem(x), self.home(y)?);
+        if run.stride >= COLUMNS {
+            self.reduce_columns(*kind, (source, out), outer, run, self.facts.graph().name_of(y));
+            return Ok(());
+        }
         let name = self.facts.graph().name_of(y);
         let outputs = outer * run.stride;
         let parallel = (outputs > 1).then_some(Parallel { len: outputs, align: 1 });
@@ -128,6 +138,41 @@ impl Lowering<'_> {
         }
         self.program.push(b.finish());
         Ok(())
+    }
+
+    /// A reduction whose outputs lie side by side, as its inputs do.
+    fn reduce_columns(
+        &mut self,
+        kind: ReduceKind,
+        (source, out): (Memory, BufId),
+        outer: u64,
+        run: Run,
+        name: String,
+    ) {
+        let chunks = run.stride.div_ceil(CHUNK);
+        let parallel = Parallel { len: outer * chunks, align: 1 };
+        let mut b = KernelBuilder::new(format!("reduce {name}"), Some(parallel), 1);
+        let (lo, hi) = (b.lo(), b.hi());
+        b.for_loop(lo, hi, false, |b, item| {
+            let (row, chunk) = divided(b, item, chunks);
+            let size = b.index(CHUNK as i64);
+            let from = b.op(ScalarOp::IMul, &[chunk, size]);
+            let (to, end) = (b.op(ScalarOp::IAdd, &[from, size]), b.index(run.stride as i64));
+            let past = b.op(ScalarOp::IGt, &[to, end]);
+            let to = b.op(ScalarOp::Select, &[past, end, to]);
+            b.for_loop(from, to, true, |b, column| {
+                let base = Index::var(column).plus(row, (run.count * run.stride) as i64);
+                let value = match kind {
+                    ReduceKind::Max | ReduceKind::Min => fold(b, source, &base, run, kind == ReduceKind::Max),
+                    ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Prod => {
+                        let sum = tree_sum(b, source, &base, run, (0, 1), kind == ReduceKind::Prod);
+                        if kind == ReduceKind::Mean { divide(b, sum, run.count) } else { sum }
+                    }
+                };
+                b.store(out, Index::var(column).plus(row, run.stride as i64), value);
+            });
+        });
+        self.program.push(b.finish());
     }
 
     /// `argmax(x)` and `argmin(x)` along one axis.
@@ -325,15 +370,59 @@ fn over(
     }
 }
 
-/// Sum (or product) over 16 interleaved lanes, then the tree.
-fn lane_sum(b: &mut KernelBuilder, source: Memory, base: &Index, run: Run, lanes: BufId, product: bool) -> Val {
-    let elem = register(source.elem);
-    let combine = match (elem.is_float(), product) {
+/// What a sum (or product) of this type is made with.
+fn combination(elem: DType, product: bool) -> ScalarOp {
+    match (elem.is_float(), product) {
         (true, false) => ScalarOp::FAdd,
         (true, true) => ScalarOp::FMul,
         (false, false) => ScalarOp::IAdd,
         (false, true) => ScalarOp::IMul,
+    }
+}
+
+/// The sum (or product) of every `apart`th of the 16 interleaved lanes from lane `first` on: the tree depth first, so that
+/// few values are alive at once.
+fn tree_sum(
+    b: &mut KernelBuilder,
+    source: Memory,
+    base: &Index,
+    run: Run,
+    (first, apart): (u64, u64),
+    product: bool,
+) -> Val {
+    let elem = register(source.elem);
+    let combine = combination(elem, product);
+    if apart < LANES {
+        let x = tree_sum(b, source, base, run, (first, 2 * apart), product);
+        let y = tree_sum(b, source, base, run, (first + apart, 2 * apart), product);
+        return b.op(combine, &[x, y]);
+    }
+    let init = b.constant(expand::number(elem, i64::from(product)));
+    let terms = run.count.saturating_sub(first).div_ceil(LANES);
+    let at = |k: Index| {
+        let mut from = base.clone().offset((first * run.stride) as i64);
+        from.terms.extend(k.terms);
+        from.offset += k.offset;
+        from
     };
+    let step = (LANES * run.stride) as i64;
+    if run.count <= UNROLL_TREE {
+        return (0..terms).fold(init, |acc, k| {
+            let v = source.load(b, at(Index::at(k as i64 * step)));
+            b.op(combine, &[acc, v])
+        });
+    }
+    let (zero, end) = (b.index(0), b.index(terms as i64));
+    b.for_carried(zero, end, &[init], |b, k, acc| {
+        let v = source.load(b, at(Index::default().plus(k, step)));
+        vec![b.op(combine, &[acc[0], v])]
+    })[0]
+}
+
+/// Sum (or product) over 16 interleaved lanes, then the tree.
+fn lane_sum(b: &mut KernelBuilder, source: Memory, base: &Index, run: Run, lanes: BufId, product: bool) -> Val {
+    let elem = register(source.elem);
+    let combine = combination(elem, product);
     let part = b.part();
     let lane = |l: Index| l.plus(part, LANES as i64);
     let (rounds, rest) = (run.count / LANES, run.count % LANES);

@@ -66,6 +66,8 @@ impl Emitter<'_, '_> {
             return None;
         }
         let (mut table, mut lanes) = (None::<Load<'k>>, None::<Load<'k>>);
+        // A table of 16-bit numbers, until these are made indices.
+        let mut narrow = None::<Load<'k>>;
         let mut single: Vec<Load<'k>> = Vec::new();
         let mut factors: Vec<Option<Option<Load<'k>>>> = vec![None; carried.len()];
         let elem = |b: BufId| self.program.buffers.get(b.index()).map(|b| b.elem);
@@ -76,10 +78,15 @@ impl Emitter<'_, '_> {
                     let load = Load { dst: *dst, buf: *buf, index };
                     match (self.moves(index)?, elem(*buf)?) {
                         (0, DType::I64 | DType::U32) if table.is_none() => table = Some(load),
+                        (0, DType::U16) if table.is_none() && narrow.is_none() => narrow = Some(load),
                         (0, DType::F32) => single.push(load),
                         (1, DType::F32) if lanes.is_none() => lanes = Some(load),
                         _ => return None,
                     }
+                }
+                Stmt::Op { dst, op: ScalarOp::U32ToI64, args } => {
+                    let from = narrow.take().filter(|l| args.as_slice() == [l.dst])?;
+                    table = Some(Load { dst: *dst, ..from });
                 }
                 Stmt::Op { dst, op, args } => {
                     let at = |c: &&Carried| c.next == *dst && args.contains(&c.param);
@@ -99,6 +106,9 @@ impl Emitter<'_, '_> {
                 }
                 _ => return None,
             }
+        }
+        if narrow.is_some() {
+            return None;
         }
         let shape = Shape { table, lanes: lanes?, factors: factors.into_iter().collect::<Option<_>>()? };
         let varying = |c: &Carried| {
@@ -138,7 +148,11 @@ impl Emitter<'_, '_> {
         let table = match &shape.table {
             None => None,
             Some(t) => {
-                let unit = if self.buffer_elem(t.buf)? == DType::I64 { Unit::I64 } else { Unit::U32 };
+                let unit = match self.buffer_elem(t.buf)? {
+                    DType::I64 => Unit::I64,
+                    DType::U16 => Unit::U16,
+                    _ => Unit::U32,
+                };
                 match self.operand(&mut bases, t, (var, None), lo)? {
                     Some(o) => Some(Table { unit, pointer: o.pointer, displacement: o.displacement }),
                     None => return Ok(false),

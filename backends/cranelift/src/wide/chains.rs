@@ -34,6 +34,7 @@ const MAX_MOVE: i32 = 1 << 18;
 pub(crate) enum Unit {
     I64,
     U32,
+    U16,
 }
 
 /// One number per link, which places of operands depend on.
@@ -226,6 +227,7 @@ impl Assembler<'_> {
             match t.unit {
                 Unit::I64 => self.text.load64(said, at),
                 Unit::U32 => self.text.load32(said, at),
+                Unit::U16 => self.text.load16(said, at),
             }
             for n in 0..self.scaled.len() {
                 self.text.multiply(self.said(Some(n)), said, self.scaled[n]);

@@ -23,7 +23,7 @@ fn decoded(bytes: &[u8]) -> Vec<(Instruction, String)> {
 fn normal(line: &str) -> String {
     let (name, operands) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let bare = match name {
-        "movq" | "movl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq" | "popq" | "retq"
+        "movq" | "movl" | "movzwl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq" | "popq" | "retq"
         | "tzcntl" | "blsrl" => &name[..name.len() - 1],
         name => name,
     };
@@ -131,6 +131,7 @@ fn integer_instructions() {
             for r in [0, 1, 8, 15].map(Gpr) {
                 t.load64(r, m);
                 t.load32(r, m);
+                t.load16(r, m);
                 t.store32(m, r);
                 t.add32(r, m);
             }

@@ -374,6 +374,16 @@ impl Text {
         self.integer("movl", false, 0x8b, dst, m, false);
     }
 
+    /// Loads 16 bits, zero-extended.
+    pub fn load16(&mut self, dst: Gpr, m: Mem) {
+        let (x, b) = Text::high(m);
+        let rex = 0x40 | (dst.0 >> 3) << 2 | x << 1 | b;
+        self.bytes.extend((rex != 0x40).then_some(rex));
+        self.bytes.extend([0x0f, 0xb7]);
+        self.address(dst.0, m);
+        self.line("movzwl", &[Text::place(m), format!("%{}", NAMES[dst.0 as usize])]);
+    }
+
     /// Stores 32 bits.
     pub fn store32(&mut self, m: Mem, x: Gpr) {
         self.integer("movl", false, 0x89, x, m, true);

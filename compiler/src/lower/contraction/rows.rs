@@ -12,7 +12,7 @@ use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
 
 /// Outputs side by side whose chains one pass over the events of a row computes.
-const LANES: u64 = 32;
+const LANES: u64 = 64;
 /// Outputs of a register.
 const REGISTER: u64 = 4;
 
