@@ -34,6 +34,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
          before the program runs, and events an input of f32 or f64. The message names those that there are.",
     ),
     (
+        "E0706",
+        "no such weights to prune",
+        "`--prune` names weights, or a product that reads them, that the model does not have; or no product of the model has \
+         weights that are known before it runs. The message names those that there are.",
+    ),
+    (
+        "E0707",
+        "a part or a magnitude that is none",
+        "`--prune keep=P` keeps the part P of the weights, from 0 to 1; `--prune below=M` takes away those whose magnitude is \
+         below M, which is not negative.",
+    ),
+    (
         "E0799",
         "a fault of the compiler",
         "A pass met something that the passes before it exclude. This is a fault of nc, not of the model: please report it \

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod hoist;
 pub mod lower;
 pub mod pipeline;
+pub mod prune;
 pub mod rebuild;
 pub mod saturate;
 pub mod solve;

@@ -1,5 +1,7 @@
 //! The first command of the README does what it says.
 
+use nc_ir::Tensor;
+use nc_runtime::arrays::{NpzOptions, NpzWriter};
 use nc_tests::{nc, root};
 
 fn first_command() -> Vec<String> {
@@ -58,4 +60,28 @@ fn a_system_that_its_solver_cannot_take_is_refused() {
         assert_eq!(code, Some(1), "{err}");
         assert!(err.contains("E0701") && err.contains("solve auto"), "{err}");
     }
+}
+
+#[test]
+fn pruning_says_what_is_left_and_what_it_does_to_the_outputs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = "net M {\n  file f = \"a.npz\"\n  input x: real[3]\n  param W: real[2, 3] = f[\"W\"]\n  \
+                 output y = linear(x, W)\n}\n";
+    std::fs::write(folder.path().join("m.nd"), model).expect("a file");
+    let mut file = NpzWriter::create(&folder.path().join("a.npz"), NpzOptions { deflate: false }).expect("a file");
+    let tensor = |shape: Vec<usize>, data: Vec<f32>| Tensor::from_vec(shape, data).expect("as many");
+    file.write("W", &tensor(vec![2, 3], vec![4.0, 0.25, 1.0, 0.5, 2.0, 3.0])).expect("an array");
+    file.finish().expect("a file");
+    let mut file = NpzWriter::create(&folder.path().join("x.npz"), NpzOptions { deflate: false }).expect("a file");
+    file.write("x", &tensor(vec![1, 3], vec![1.0; 3])).expect("an array");
+    file.finish().expect("a file");
+    let (code, out, err) = nc(folder.path(), ["explain", "m.nd", "--prune", "keep=4", "--input", "x.npz"]);
+    assert_eq!(code, Some(1), "{out}\n{err}");
+    assert!(err.contains("E0707"), "{err}");
+    let (code, out, err) = nc(folder.path(), ["explain", "m.nd", "--prune", "keep=50%", "--input", "x.npz"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(err.contains("note[N0846]: `W`: 3 of 6 weights are left, of 6 that were not zero"), "{err}");
+    // 1.25 and 0.5 are missing from 5.25 and 5.5.
+    let says = "  y: 2 of 2 differ, by 0.8750 on average and 1.2500 at most; the largest is 5.5000\n";
+    assert!(out.ends_with(says), "{out}");
 }

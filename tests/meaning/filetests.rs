@@ -37,6 +37,11 @@ fn functions() {
 }
 
 #[test]
+fn pruned() {
+    folder("pruned");
+}
+
+#[test]
 fn storage() {
     folder("storage");
 }
@@ -79,6 +84,7 @@ fn every_file_is_run_and_expects_something() {
             "nets",
             "nir",
             "onnx",
+            "pruned",
             "refused",
         ];
         if !known.iter().any(|k| inside.starts_with(k)) {

@@ -116,7 +116,11 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let [_, what, name] = &args[..] {
         let program = programs::by_name(name).expect("a known program");
-        println!("{}", if what == "clif" { clif(&program) } else { asm(&program) }.expect("supported"));
+        println!(
+            "{}",
+            if what == "clif" { clif(&program, &Options::default()) } else { asm(&program, &Options::default()) }
+                .expect("supported")
+        );
         return;
     }
     let many = programs::many();

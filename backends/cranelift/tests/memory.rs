@@ -42,7 +42,8 @@ fn code_can_move_between_threads() {
 #[test]
 fn texts_name_every_kernel() {
     let case = Case::from_seed(11);
-    for text in [clif(&case.program).expect("supported"), asm(&case.program).expect("supported")] {
+    let plain = nc_cranelift::Options::default();
+    for text in [clif(&case.program, &plain).expect("supported"), asm(&case.program, &plain).expect("supported")] {
         assert!(text.contains("nc_run"));
         for n in 0..case.program.kernels().count() {
             assert!(text.contains(&format!("nc_k{n}_")), "kernel {n}");

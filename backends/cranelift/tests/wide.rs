@@ -272,7 +272,8 @@ fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links) -> Program {
     let short: Vec<u16> = (0..DEPTH as u16).map(|k| k * 7 % DEPTH as u16).collect();
     let short = Tensor::from_vec(vec![DEPTH as usize], short).expect("a list");
     let short = p.add_buffer("short", DType::U16, DEPTH, Role::Const(short));
-    let range = p.add_buffer("range", DType::I64, 2, Role::State(Tensor::from_vec(vec![2], vec![from, to]).expect("two")));
+    let range =
+        p.add_buffer("range", DType::I64, 2, Role::State(Tensor::from_vec(vec![2], vec![from, to]).expect("two")));
     let y = p.add_buffer("y", DType::F32, rows * lanes, zeros(DType::F32));
     let mut b = KernelBuilder::new("tile", None, 1);
     let lo = b.load(range, DType::I64, Index::at(0));

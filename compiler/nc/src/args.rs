@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use nc_compiler::Level;
 use nc_compiler::cost::Repr;
+use nc_compiler::prune::{Keep, Prune};
 use std::path::PathBuf;
 
 /// Compiler for spiking and recurrent models.
@@ -123,6 +124,39 @@ pub struct LoadArgs {
     /// are those of whole sequences, and results are the same to the bit
     #[arg(long)]
     pub stream: bool,
+    /// Set weights of products to zero by magnitude: keep=PART keeps the largest, below=M drops the smaller ones; of the
+    /// layer that is named, else of each. With `,global` layers are compared with each other. May be repeated
+    #[arg(long, value_name = "[LAYER:]keep=PART|below=M[,global]", value_parser = prune)]
+    pub prune: Vec<Prune>,
+}
+
+/// A wish for pruning, as `--prune` has it.
+///
+/// # Errors
+/// What is not as it has to be, in words.
+pub fn prune(text: &str) -> Result<Prune, String> {
+    let (rest, global) = match text.strip_suffix(",global") {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    // Names of layers may have colons.
+    let (layer, how) = match rest.rsplit_once(':') {
+        Some((layer, how)) => (Some(layer.to_owned()), how),
+        None => (None, rest),
+    };
+    let number = |t: &str| match t.strip_suffix('%') {
+        Some(t) => t.parse::<f64>().map(|x| x / 100.0),
+        None => t.parse::<f64>(),
+    };
+    let keep = match how.split_once('=') {
+        Some(("keep", n)) => number(n).map(Keep::Part),
+        Some(("below", n)) => n.parse::<f64>().map(Keep::From),
+        _ => return Err("expected keep=PART or below=MAGNITUDE, for example keep=10% or fc1:below=0.01".to_owned()),
+    };
+    match keep {
+        Ok(keep) => Ok(Prune { layer, keep, global }),
+        Err(e) => Err(format!("`{how}`: {e}")),
+    }
 }
 
 /// How much is done to make a model fast, and at what price.
@@ -213,6 +247,9 @@ pub struct ExplainArgs {
     /// How many ticks to run; all of the input by default
     #[arg(long, value_name = "N", requires = "input")]
     pub steps: Option<u64>,
+    /// Write a page of HTML too, with every graph drawn as it was written and as it is now
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// Arguments of `nc fmt`.

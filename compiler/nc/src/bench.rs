@@ -168,17 +168,16 @@ fn calibrate() -> Result<Costs, Stop> {
     let sparse = |t: Trial, density: f64| Trial { density, repr: Repr::Sparse, ..t };
     let events = |t: Trial, activity: f64| Trial { activity, repr: Repr::Events, ..t };
     // A tick with next to nothing to do is what beginning a kernel costs, and copying a frame.
-    let nothing = row(1, 4).time()?;
+    let nothing = row(1, 8).time()?;
     c.kernel = nothing;
     let dense = rows(64, 256, 256).time()?;
-    c.link = dense / (64.0 * 256.0 * 256.0 / 4.0);
-    c.latency = (row(2048, 4).time()? - nothing) / 2048.0;
-    let tiles = (rows(256, 8, 64).time()? - nothing) / (64.0 * 8.0);
+    c.link = dense / (64.0 * 256.0 * 256.0 / 8.0);
+    c.latency = (row(2048, 8).time()? - nothing) / 2048.0;
+    let tiles = (rows(256, 8, 64).time()? - nothing) / (64.0 * 4.0);
     c.tile = (tiles - 8.0 * (8.0 * c.link).max(c.latency)).max(0.5);
-    c.row_link = (row(256, 256).time()? - nothing) / (256.0 * 256.0 / 4.0);
     // Weights of 0.25, 4 and 64 MiB, each read once.
     for (level, side) in [256, 1024, 4096].into_iter().enumerate() {
-        c.levels[level].ns_per_byte = events(row(side, side), 1.0).time()? / (side * side * 4) as f64;
+        c.levels[level].ns_per_byte = (row(side, side).time()? - nothing) / (side * side * 4) as f64;
     }
     let (few, many) = (sparse(row(1024, 1024), 0.05), sparse(row(1024, 1024), 0.15));
     let (few, many) = (few.time()?, many.time()?);
@@ -201,7 +200,7 @@ fn calibrate() -> Result<Costs, Stop> {
     c.walk = ((thin(0.1)? - thin(0.0)?) / 819.2 - c.push - c.event - 0.16 * c.scatter).max(0.2);
     let count = 0.2 * 32.0 * 256.0;
     let (less, more) = (events(rows(32, 256, 256), 0.1).time()?, events(rows(32, 256, 256), 0.3).time()?);
-    let per = (more - less) / (count * 8.0) - (c.push + c.walk) / 8.0;
+    let per = (more - less) / (count * 4.0) - (c.push + c.walk) / 4.0;
     c.index = (per - 8.0 * c.link).max(0.0);
     let image = |outputs: u64, activity: f64, taps: u64, repr: Repr| Trial {
         rows: 4,
@@ -226,6 +225,8 @@ fn calibrate() -> Result<Costs, Stop> {
     let bare = image(16, 1.0, 3, Repr::Dense).time()?;
     let framed = Trial { window: Some((32, 3, 1)), ..image(16, 1.0, 3, Repr::Dense) }.time()?;
     c.frame = ((framed - bare - nothing) / f64::from(4 * 4 * 32 * 32)).clamp(0.0, 4.0);
+    let chains = f64::from(4 * 256) * (36.0 * 8.0 * c.link + c.tile);
+    c.channel = ((bare - nothing - chains) / f64::from(4 * 16 * 32 * 32)).clamp(0.05, 2.0);
     // Rows that become lanes: what many of them take, but for looking and for the links.
     let turned = sparse(rows(32, 512, 8), 0.01).time()?;
     c.turn = (turned / f64::from(32 * 520) - c.look).clamp(0.05, 2.0);

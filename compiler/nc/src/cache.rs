@@ -112,7 +112,9 @@ mod tests {
         let cpu = (Target::Cpu, Level::O2);
         let plain = (Target::Cpu, Level::O0);
         let llvm = (Target::Llvm, Level::O2);
-        for (weight, parts, target) in [(1.0, 1, cpu), (1.0, 1, cpu), (2.0, 1, cpu), (1.0, 2, cpu), (1.0, 1, llvm), (1.0, 1, plain)] {
+        for (weight, parts, target) in
+            [(1.0, 1, cpu), (1.0, 1, cpu), (2.0, 1, cpu), (1.0, 2, cpu), (1.0, 1, llvm), (1.0, 1, plain)]
+        {
             let p = program(weight, parts);
             let code = cache.get(&p, target, || {
                 made += 1;

@@ -180,6 +180,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "files are not formatted",
         "`nc fmt --check` found files that `nc fmt` would change. Run `nc fmt` on them.",
     ),
+    (
+        "N0846",
+        "weights were pruned",
+        "`--prune` set the weights of smallest magnitude to zero, which changes what the model computes. The message says for \
+         each layer how many are left. `nc explain MODEL --prune .. --input FILE` shows what that does to the outputs.",
+    ),
     ("E0845", "no such error code", "There is no page for the code. `nc explain` lists all codes."),
     (
         "E0861",

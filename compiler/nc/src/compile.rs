@@ -42,7 +42,9 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     let mut options = args.passes.options(Target::Cpu, args.model.max_memory);
     options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
     if emit.contains(&Emit::Saturated) {
-        let saturated = prepare(module.clone(), &options, &mut Vec::new())?;
+        let mut passes = Vec::new();
+        let saturated = prepare(module.clone(), &options, &mut passes)?;
+        times.extend(passes.iter().map(|p| (p.pass.to_owned(), p.time)));
         files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
     }
     let of_kernels = [Emit::Kernels, Emit::Clif, Emit::Mlir, Emit::Llvm, Emit::Asm, Emit::Obj];
@@ -59,8 +61,10 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                     files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes()));
                 }
                 Emit::Clif => {
-                    files
-                        .push((format!("{stem}.clif"), nc_cranelift::clif(program, &code).map_err(unsupported)?.into_bytes()));
+                    files.push((
+                        format!("{stem}.clif"),
+                        nc_cranelift::clif(program, &code).map_err(unsupported)?.into_bytes(),
+                    ));
                 }
                 Emit::Mlir => files.push((format!("{stem}.mlir"), stage(&compiled, nc_mlir::Stage::Mlir)?)),
                 Emit::Llvm => files.push((format!("{stem}.ll"), stage(&compiled, nc_mlir::Stage::Llvm)?)),
@@ -68,11 +72,14 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                     files.push((format!("{stem}.asm"), stage(&compiled, nc_mlir::Stage::Asm)?));
                 }
                 Emit::Asm => {
-                    files.push((format!("{stem}.asm"), nc_cranelift::asm(program, &code).map_err(unsupported)?.into_bytes()));
+                    files.push((
+                        format!("{stem}.asm"),
+                        nc_cranelift::asm(program, &code).map_err(unsupported)?.into_bytes(),
+                    ));
                 }
                 Emit::Obj => {
-                    let object = nc_cranelift::compile_object(program, &compiled.layout, &code, &name)
-                        .map_err(unsupported)?;
+                    let object =
+                        nc_cranelift::compile_object(program, &compiled.layout, &code, &name).map_err(unsupported)?;
                     files.push((format!("{stem}.o"), object));
                     files.push((format!("{stem}.h"), header::header(&name, &stem, &compiled, &module).into_bytes()));
                 }

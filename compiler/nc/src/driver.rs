@@ -10,11 +10,12 @@ mod onnx;
 pub use nir::read as read_nir;
 
 use crate::args::ModelArgs;
-use crate::cache::Fingerprint;
+use crate::cache::{Fingerprint, Summary};
 use crate::render::{Reporter, Sources};
 use crate::{Outcome, Stop};
-use nc_ir::Diagnostic;
+use nc_compiler::prune;
 use nc_ir::graph::Module;
+use nc_ir::{Diagnostic, Severity};
 use nc_nd::token::MAX_SOURCE;
 use nc_onnx::Along;
 use std::io::Read;
@@ -202,5 +203,21 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
         return Err(Diagnostic::error_nowhere("E0806", text).with_hint("models of other kinds run tick by tick anyway"));
     }
     let frontend = ModelKind::TABLE.iter().find(|(k, ..)| *k == kind).map_or(nd::lower as Frontend, |(.., f)| *f);
-    frontend(args, probes, sources)
+    let mut lowered = frontend(args, probes, sources)?;
+    if let Some(module) = lowered.module.as_mut().filter(|_| !args.prune.is_empty()) {
+        for p in prune::run(module, &args.prune)? {
+            let text = format!(
+                "`{}`: {} of {} weights are left, of {} that were not zero",
+                p.name, p.after, p.weights, p.before
+            );
+            lowered
+                .diagnostics
+                .push(Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere("N0846", text) });
+        }
+        let mut pruned = Summary::default();
+        pruned.bytes(&lowered.fingerprint);
+        pruned.bytes(format!("{:?}", args.prune).as_bytes());
+        lowered.fingerprint = pruned.finish();
+    }
+    Ok(lowered)
 }

@@ -42,6 +42,13 @@ fn what_was_decided_for_a_model_is_explained() {
     let said = p.nc(&["explain", "m.nd", "--input", "in.npz"]).ok().out;
     assert!(said.contains("kernels over 3 ticks, the fastest of"), "{said}");
     assert!(said.contains(" us x 3 "), "{said}");
+    p.nc(&["explain", "m.nd", "--report", "m.html"]).ok();
+    let page = std::fs::read_to_string(p.path("m.html")).unwrap();
+    assert!(page.contains("%3: product 16 -&gt; 16, dense"), "{page}");
+    let drawn = |what: &str| page.split_once(what).and_then(|(_, p)| p.split_once("</svg>")).map_or("", |p| p.0);
+    let products = |what: &str| drawn(what).matches(">linear<").count();
+    assert_eq!((products("as it was written"), products("as it is now")), (2, 1), "{page}");
+    p.nc(&["explain", "m.nd", "--report", "nowhere/m.html"]).fails("E0630");
 }
 
 #[test]

@@ -189,8 +189,12 @@ pub struct Wishes {
     pub count: bool,
 }
 
-/// Elements of a register.
+/// Elements of a register of outputs in memory.
 const LANES: u64 = 4;
+/// Nanoseconds that a byte of weights is worth not to have.
+const SPACE: f64 = 1e-4;
+/// Elements of a register of chains.
+const CHAINS: u64 = 8;
 
 /// Every way to compute a product with its predicted time, cheapest first.
 pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
@@ -242,20 +246,24 @@ fn width(p: &Product) -> f64 {
     if p.elem > 4 { 2.0 } else { 1.0 }
 }
 
+/// Registers that hold the chains of so many outputs; where they are not filled by the outputs, by others. Doubled elements
+/// have registers of half the size, two lanes in each.
+fn chains(p: &Product, outputs: u64) -> f64 {
+    outputs.div_ceil(CHAINS) as f64 * if p.elem > 4 { 4.0 } else { 1.0 }
+}
+
 /// Tiles of chains: each takes as long as its links one after the other, or as all of their registers.
 fn tiles(p: &Product, rows: u64, depth: f64, c: &Costs) -> f64 {
     let (tile_rows, lanes) = match rows {
-        0 | 1 => (1, 32),
-        2 | 3 => (rows, 16),
-        _ => (4, 8),
+        0 | 1 => (1, 64),
+        2 | 3 => (rows, 32),
+        _ => (4, 16),
     };
-    let link = if rows <= 1 { c.row_link } else { c.link };
     let tile = |rows: u64, lanes: u64| {
-        // What does not fill a register is computed one by one.
-        let whole = rows as f64 * (lanes / LANES) as f64 * width(p);
-        let single = (lanes % LANES) as f64;
-        let passes = if whole > 0.0 { depth * (whole * link).max(c.latency) } else { 0.0 };
-        passes + single * depth * (rows as f64 * link).max(c.latency) + c.tile
+        let links = depth * (rows as f64 * chains(p, lanes) * c.link).max(c.latency);
+        // Sums of a tile that is filled up are brought to their places one by one.
+        let brought = if lanes.is_multiple_of(CHAINS) { 0.0 } else { (rows * lanes) as f64 * c.copy };
+        links + c.tile + brought
     };
     let column = |lanes: u64| {
         let (whole, rest) = (rows / tile_rows, rows % tile_rows);
@@ -268,11 +276,13 @@ fn tiles(p: &Product, rows: u64, depth: f64, c: &Costs) -> f64 {
 fn dense(p: &Product, c: &Costs) -> f64 {
     let bytes = weight_count(p) as f64 * p.elem as f64;
     match p.window {
-        None => c.kernel + tiles(p, p.rows, p.inputs as f64, c).max(c.stream(bytes, bytes)),
+        // Of two that take as long, the smaller one is better.
+        None => c.kernel + tiles(p, p.rows, p.inputs as f64, c).max(c.stream(bytes, bytes)) + bytes * SPACE,
         Some(w) => {
             let rows = p.rows.saturating_mul(w.positions);
             let copied = if w.padded { c.kernel + c.frame * (p.rows * p.inputs) as f64 } else { 0.0 };
-            c.kernel + tiles(p, rows, w.depth as f64, c) + copied
+            let stored = c.channel * (rows * p.outputs) as f64;
+            c.kernel + tiles(p, rows, w.depth as f64, c) + stored + copied
         }
     }
 }
@@ -302,15 +312,12 @@ fn events(p: &Product, c: &Costs) -> f64 {
             + c.kernel
             + (compute + vectors * c.add).max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all));
     }
-    let panels = p.outputs.div_ceil(32) as f64;
-    let per_event = |lanes: u64| {
-        let whole = (lanes / LANES) as f64 * width(p);
-        let single = (lanes % LANES) as f64;
-        let pass = if whole > 0.0 { (whole * c.link + c.index).max(c.latency) } else { 0.0 };
-        pass + single * (c.link + c.index).max(c.latency)
+    let panels = p.outputs.div_ceil(64) as f64;
+    let per_event = |outputs: u64| match outputs {
+        0 => 0.0,
+        n => (chains(p, n) * c.link + c.index).max(c.latency),
     };
-    let (whole, rest) = (p.outputs / 32, p.outputs % 32);
-    let links = events * (whole as f64 * per_event(32) + per_event(rest));
+    let links = events * ((p.outputs / 64) as f64 * per_event(64) + per_event(p.outputs % 64));
     list + c.kernel
         + p.rows as f64 * panels * c.tile
         + links.max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all))
@@ -325,15 +332,16 @@ fn sparse(p: &Product, nonzero: u64, c: &Costs) -> f64 {
     let elements = p.inputs as f64 * p.rows as f64;
     let look = if p.finite { 0.0 } else { c.kernel + elements * c.look };
     let bytes = nonzero as f64 * (p.elem + index_bytes(p.inputs)) as f64;
-    let chains = p.outputs as f64 * c.chain;
+    let ends = p.outputs as f64 * c.chain;
     if p.rows < 4 {
-        let compute = p.rows as f64 * (nonzero as f64 * c.gather + chains);
+        let compute = p.rows as f64 * (nonzero as f64 * c.gather + ends);
         return look + c.kernel + compute.max(p.rows as f64 * c.stream(bytes, bytes));
     }
     // Rows are the lanes; inputs and outputs change places.
-    let passes = nonzero as f64 * (registers(p.rows) * width(p) * c.link * 2.0 + c.index).max(c.latency);
+    // Chains are short, so that the next one begins before the last one ends.
+    let passes = nonzero as f64 * (chains(p, p.rows) * c.link + c.index).max(c.latency / 2.0);
     let turned = (elements + p.rows as f64 * p.outputs as f64) * c.turn;
-    look + 2.0 * c.kernel + chains + turned + passes.max(c.stream(bytes, bytes))
+    look + 2.0 * c.kernel + ends + turned + passes.max(c.stream(bytes, bytes))
 }
 
 fn sparse_events(p: &Product, nonzero: u64, c: &Costs) -> f64 {

@@ -11,7 +11,8 @@ pub struct Cache {
 
 macro_rules! costs {
     ($($(#[doc = $doc:literal])+ $field:ident: $default:literal;)*) => {
-        /// Measured times of one machine, on one core. All in nanoseconds; a register has four lanes of 32 bits.
+        /// Measured times of one machine, on one core. All in nanoseconds; a register of chains has eight lanes
+        /// of 32 bits.
         #[derive(Clone, PartialEq, Debug)]
         pub struct Costs {
             /// The machine, for reports.
@@ -45,57 +46,60 @@ macro_rules! costs {
 
 const BUILT_IN: &str = "AMD EPYC (family 25, model 17), one core of a shared virtual machine";
 
+/// Bytes that stay in the first level of cache.
+const FIRST_LEVEL: f64 = 24e3;
+
 const LEVELS: [Cache; 3] = [
-    Cache { bytes: 768e3, ns_per_byte: 0.0131 },
-    Cache { bytes: 24e6, ns_per_byte: 0.0155 },
-    Cache { bytes: f64::INFINITY, ns_per_byte: 0.047 },
+    Cache { bytes: 768e3, ns_per_byte: 0.009 },
+    Cache { bytes: 24e6, ns_per_byte: 0.0105 },
+    Cache { bytes: f64::INFINITY, ns_per_byte: 0.045 },
 ];
 
 costs! {
     /// To begin a kernel.
     kernel: 5.5;
     /// To begin and end the chains of a tile.
-    tile: 7.5;
-    /// A link of four chains side by side, its operands in the cache.
-    link: 0.226;
-    /// A link of four chains side by side where a single row reads each weight once, from the second level of cache.
-    row_link: 0.31;
+    tile: 13.0;
+    /// A link of eight chains side by side, its operands in the cache.
+    link: 0.16;
     /// From a link of a chain to the next, where nothing else is to be done.
-    latency: 1.16;
-    /// To find where the weights of an event lie.
-    index: 0.1;
+    latency: 1.1;
+    /// To find where the operands of a link lie that a list names.
+    index: 1.2;
     /// To look at an element for an event.
-    scan: 0.095;
+    scan: 0.075;
     /// To append an event to a list.
-    push: 0.5;
+    push: 0.75;
     /// To sort an event into its row.
-    walk: 1.5;
+    walk: 0.7;
     /// To begin the work of an event.
-    event: 0.8;
+    event: 1.1;
     /// To add to four outputs in memory.
-    add: 0.5;
+    add: 0.45;
     /// To add to four outputs in memory, for one of a group of events.
-    add_row: 0.2;
+    add_row: 0.175;
     /// To find one of the positions that an event of a convolution reaches.
     place: 0.85;
     /// To bring an element from one row to a place among those of other rows.
-    turn: 0.5;
+    turn: 0.6;
     /// To bring an element of one layout to its place in another.
     transpose: 0.4;
     /// To begin a sum of a convolution's events, and to bring it to its place.
     settle: 0.8;
+    /// To store an output of a convolution in its channel.
+    channel: 0.6;
     /// To copy an element.
     copy: 0.15;
     /// To copy an element into a frame with padding.
-    frame: 1.5;
+    frame: 0.6;
     /// To look at an element for being finite.
-    look: 0.1;
+    look: 0.085;
     /// To begin and end a sparse chain.
-    chain: 1.0;
+    chain: 0.5;
     /// A link of a sparse chain.
-    gather: 0.235;
+    gather: 0.21;
     /// To add one weight of an event to the output that it is for.
-    scatter: 0.45;
+    scatter: 0.42;
 }
 
 impl Default for Costs {
@@ -105,8 +109,12 @@ impl Default for Costs {
 }
 
 impl Costs {
-    /// The time to read `bytes` once, of data that takes `footprint` bytes in all.
+    /// The time to read `bytes` once, of data that takes `footprint` bytes in all; none where it stays in the first level of
+    /// cache.
     pub fn stream(&self, bytes: f64, footprint: f64) -> f64 {
+        if footprint <= FIRST_LEVEL {
+            return 0.0;
+        }
         let level = self.levels.iter().find(|l| footprint <= l.bytes).unwrap_or(&self.levels[2]);
         bytes * level.ns_per_byte
     }

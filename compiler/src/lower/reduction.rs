@@ -141,14 +141,7 @@ impl Lowering<'_> {
     }
 
     /// A reduction whose outputs lie side by side, as its inputs do.
-    fn reduce_columns(
-        &mut self,
-        kind: ReduceKind,
-        (source, out): (Memory, BufId),
-        outer: u64,
-        run: Run,
-        name: String,
-    ) {
+    fn reduce_columns(&mut self, kind: ReduceKind, (source, out): (Memory, BufId), outer: u64, run: Run, name: String) {
         let chunks = run.stride.div_ceil(CHUNK);
         let parallel = Parallel { len: outer * chunks, align: 1 };
         let mut b = KernelBuilder::new(format!("reduce {name}"), Some(parallel), 1);

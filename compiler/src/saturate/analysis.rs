@@ -103,10 +103,6 @@ fn apply(op: &Op, args: &[&Known]) -> Option<Known> {
         }
         Op::Mul | Op::And => args[0].activity.min(args[1].activity),
         Op::Select if zero(args[2]) => args[0].activity.min(args[1].activity),
-        Op::Concat { .. } => {
-            let total: u64 = args.iter().map(|a| a.count()).sum();
-            args.iter().map(|a| a.activity * a.count() as f64).sum::<f64>() / (total.max(1) as f64)
-        }
         _ if ty.dtype == DType::Bool => SPIKES,
         _ => 1.0,
     };

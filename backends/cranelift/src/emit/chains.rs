@@ -94,7 +94,13 @@ impl Emitter<'_, '_> {
                     let (acc, side) = (carried[n].param, lanes?.dst);
                     let factor = match (op, args.as_slice()) {
                         (ScalarOp::Fma, [x, y, z]) if *z == acc => {
-                            let other = if *x == side { y } else if *y == side { x } else { return None };
+                            let other = if *x == side {
+                                y
+                            } else if *y == side {
+                                x
+                            } else {
+                                return None;
+                            };
                             Some(*single.iter().find(|l| l.dst == *other)?)
                         }
                         (ScalarOp::FAdd, [x, y]) if (*x == acc && *y == side) || (*x == side && *y == acc) => None,
@@ -136,7 +142,7 @@ impl Emitter<'_, '_> {
         body: &Block,
     ) -> Emitted<bool> {
         let few = lo.known().zip(hi.known()).is_some_and(|(l, h)| h.saturating_sub(l) < LEAST);
-        if self.groups < 2 || self.groups % 2 != 0 || few {
+        if self.groups < 2 || !self.groups.is_multiple_of(2) || few {
             return Ok(false);
         }
         let Some(shape) = self.chains(var, carried, body) else { return Ok(false) };

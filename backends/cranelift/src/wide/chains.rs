@@ -6,20 +6,8 @@ use super::vex::{ADDPS, BROADCASTSS, FMADD231PS, Gpr, If, MOVAPS, MOVUPS, Mem, R
 const FRAME: Gpr = Gpr(7);
 const COUNT: Gpr = Gpr(6);
 /// Registers for pointers and what a table says; the caller does not expect the first ones back.
-const POOL: [Gpr; 12] = [
-    Gpr(9),
-    Gpr(10),
-    Gpr(11),
-    Gpr(8),
-    Gpr(1),
-    Gpr(2),
-    Gpr(0),
-    Gpr(3),
-    Gpr(12),
-    Gpr(13),
-    Gpr(14),
-    Gpr(15),
-];
+const POOL: [Gpr; 12] =
+    [Gpr(9), Gpr(10), Gpr(11), Gpr(8), Gpr(1), Gpr(2), Gpr(0), Gpr(3), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 const FREE: usize = 7;
 const REGISTERS: usize = 16;
 /// Bytes of a register.
@@ -155,8 +143,8 @@ impl Assembler<'_> {
         for r in saved {
             self.text.push(*r);
         }
-        for n in 0..c.moves.len() {
-            self.text.load64(POOL[n], Mem::At(FRAME, 8 * n as i32));
+        for (n, r) in POOL.iter().take(c.moves.len()).enumerate() {
+            self.text.load64(*r, Mem::At(FRAME, 8 * n as i32));
         }
         for (row, start) in c.starts.iter().enumerate() {
             for n in 0..c.width {

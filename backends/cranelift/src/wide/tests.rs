@@ -23,8 +23,8 @@ fn decoded(bytes: &[u8]) -> Vec<(Instruction, String)> {
 fn normal(line: &str) -> String {
     let (name, operands) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let bare = match name {
-        "movq" | "movl" | "movzwl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq" | "popq" | "retq"
-        | "tzcntl" | "blsrl" => &name[..name.len() - 1],
+        "movq" | "movl" | "movzwl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq"
+        | "popq" | "retq" | "tzcntl" | "blsrl" => &name[..name.len() - 1],
         name => name,
     };
     format!("{bare} {}", operands.replace(' ', "").replace(",)", ")"))

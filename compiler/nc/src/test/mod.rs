@@ -151,6 +151,7 @@ impl Runner<'_> {
             discretise: spec.discretise.clone(),
             repair: spec.repair,
             stream: spec.stream,
+            prune: spec.prune.clone(),
         };
         let args = ModelArgs { model: spec.model.clone(), load };
         let mut sources = Sources::default();

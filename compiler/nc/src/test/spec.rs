@@ -58,6 +58,8 @@ pub struct Spec {
     pub repair: bool,
     /// Run a model of sequences one step a tick.
     pub stream: bool,
+    /// Weights that become zero.
+    pub prune: Vec<nc_compiler::prune::Prune>,
     /// Parameters of the net.
     pub dims: Vec<(String, i64)>,
     /// Targets by name; the default ones if empty.
@@ -241,6 +243,7 @@ impl Reader<'_> {
                 "true" | "false" => spec.stream = value == "true",
                 _ => return Err(self.wrong(line, "`stream` is true or false")),
             },
+            ("prune", None) => spec.prune.push(crate::args::prune(value).map_err(|e| self.wrong(line, e))?),
             ("dim", Some(name)) => {
                 let n = value.parse().map_err(|_| self.wrong(line, format!("`{value}` is not a whole number")))?;
                 spec.dims.push((name, n));
@@ -271,6 +274,7 @@ impl Reader<'_> {
                     "discretise",
                     "repair",
                     "stream",
+                    "prune",
                     "dim",
                     "targets",
                     "threads",

@@ -184,8 +184,10 @@ impl Lowering<'_> {
         let (elem, depth, count) = (shape.elem, shape.depth(), shape.count());
         let tile = Tile::of(count);
         let grid = Grid { outer: shape.images * shape.groups, outputs: shape.outputs, rows: count, tile };
-        let panels = Panels { outputs: shape.outputs, depth, lanes: tile.lanes };
-        let weights = self.panels(y, w, panels, shape.groups, [panels.len(), depth, 1])?;
+        let filled = self.fillable(w);
+        let panels = Panels { outputs: shape.outputs, depth, lanes: tile.lanes, filled };
+        let weights = self.panels(y, w, panels, shape.groups, [shape.outputs * depth, depth, 1])?;
+        let spare = self.spare(&operands.name, panels, tile);
         let links = self.links(shape, &operands.name)?;
         let steps = row_major(&shape.space);
         let group = |at: &At<'_>| at.outer[1];
@@ -194,6 +196,7 @@ impl Lowering<'_> {
             input: Some(operands.input),
             out: operands.out,
             stride: count,
+            spare,
             start: &|b, at, output| {
                 start(b, operands.bias.as_ref(), elem, output.plus(group(at), shape.outputs as i64))
             },

@@ -175,18 +175,20 @@ impl Lowering<'_> {
         let elem = register(self.elem(y));
         let rows = self.facts.count(y) / m;
         let tile = Tile::of(rows);
-        let panels = Panels { outputs: m, depth: k, lanes: tile.lanes };
+        let panels = Panels { outputs: m, depth: k, lanes: tile.lanes, filled: self.fillable(w) };
         let weights = self.panels(y, w, panels, 1, [0, k, 1])?;
         let (out, input) = (self.home(y)?, self.wide(node.args[0])?);
         let bias = node.args.get(2).copied().map(|v| self.memory(v)).transpose()?;
         let grid = Grid { outer: 1, outputs: m, rows, tile };
         let name = self.facts.graph().name_of(y);
+        let spare = self.spare(&name, panels, tile);
         let mut b = KernelBuilder::new(format!("linear {name}"), Some(grid.parallel()), 1);
         let product = Product {
             depth: k,
             input: Some(input),
             out,
             stride: 1,
+            spare,
             start: &|b, _, output| start(b, bias.as_ref(), elem, output),
             row: &|_, _, row| (scaled(&row, k), scaled(&row, m)),
             link: &|_, k| (Index::var(k), k),
@@ -259,20 +261,23 @@ impl Lowering<'_> {
         let (outer, m) = if matrices == 1 && ea.len() == ey.len() { (1, outer * m) } else { (outer, m) };
         let tile = Tile::of(m);
         let grid = Grid { outer, outputs: n, rows: m, tile };
-        let panels = Panels { outputs: n, depth: k, lanes: tile.lanes };
         let known = self.facts.known[self.facts.view(w).base.index()].is_some();
-        let packed = match known || m >= ROWS_TO_PACK {
+        let pack = known || m >= ROWS_TO_PACK;
+        let panels = Panels { outputs: n, depth: k, lanes: tile.lanes, filled: self.fillable(w) };
+        let packed = match pack {
             true => Some(self.panels(y, w, panels, matrices, [k * n, 1, n])?),
             false => None,
         };
         let (out, input, right) = (self.home(y)?, self.wide(a)?, self.memory(w)?);
         let name = self.facts.graph().name_of(y);
+        let spare = self.spare(&name, panels, tile);
         let mut b = KernelBuilder::new(format!("matmul {name}"), Some(grid.parallel()), 1);
         let product = Product {
             depth: k,
             input: Some(input),
             out,
             stride: 1,
+            spare,
             start: &|b, _, _| zero(b, elem),
             row: &|_, at, row| {
                 let from = scaled(&row, k).plus(at.outer[0], (m * k) as i64);
@@ -311,6 +316,15 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// True if the panels of weights can have more lanes than there are outputs: they are packed before the program runs,
+    /// and lanes are floats of which registers hold eight.
+    fn fillable(&self, w: ValueId) -> bool {
+        let view = self.facts.view(w);
+        let known = self.facts.known[view.base.index()];
+        known.is_some_and(|t| t.len() as u64 >= view.offset + self.facts.count(w))
+            && register(self.elem(w)) == DType::F32
+    }
+
     /// The weights `w` of so many products in panels: a constant if they are known, else a buffer that a kernel fills.
     /// `strides` are the elements from one product, output and link to the next.
     fn panels(
@@ -326,8 +340,8 @@ impl Lowering<'_> {
         let len = panels.len() * products;
         let view = self.facts.view(w);
         if let Some(t) = self.facts.known[view.base.index()]
-            && self.facts.count(w) == len
-            && t.len() as u64 >= view.offset + len
+            && t.len() as u64 >= view.offset + self.facts.count(w)
+            && self.facts.count(w) == panels.outputs * panels.depth * products
         {
             let [p, o, l] = strides;
             let begun = Instant::now();

@@ -4,7 +4,7 @@
 use super::super::data::apart;
 use super::super::{Drive, Lowering, Source};
 use super::choose::{Chosen, Matrix};
-use super::tile::{At, Grid, Product, Tile, register, widened, zero};
+use super::tile::{Grid, Panels, Product, Tile, register};
 use super::{scaled, start};
 use nc_ir::Diagnostic;
 use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Role, ScalarOp, Val};
@@ -13,8 +13,6 @@ use nc_ir::types::DType;
 
 /// Outputs side by side whose chains one pass over the events of a row computes.
 const LANES: u64 = 64;
-/// Outputs of a register.
-const REGISTER: u64 = 4;
 
 /// Events in their rows.
 #[derive(Clone, Copy, Debug)]
@@ -100,87 +98,34 @@ impl Lowering<'_> {
         let graded = matches!(chosen.drive, Drive::Graded(_));
         let input = if graded { Some(self.memory(p.x)?) } else { None };
         let name = self.facts.graph().name_of(p.y);
-        let packed = panels(p, &widened(w));
-        let len = packed.len() as u64;
-        let weights = self.program.add_buffer(format!("{name}.weights"), elem, len, Role::Const(packed));
+        let tile = Tile { rows: 1, lanes: LANES };
         let (out, m, k) = (self.home(p.y)?, p.m, p.k);
+        let panels = Panels { outputs: m, depth: k, lanes: LANES, filled: elem == DType::F32 };
+        let packed = panels.pack(w, 1, |_, output, input| p.weight(output, input) as u64);
+        let weights = self.program.add_buffer(format!("{name}.weights"), elem, panels.len(), Role::Const(packed));
         let bias = p.bias.map(|v| self.memory(v)).transpose()?;
-        let grid = Grid { outer: 1, outputs: m, rows: p.rows, tile: Tile { rows: 1, lanes: LANES } };
-        let parts = u64::from(self.program.parts);
-        let spare = (!m.is_multiple_of(REGISTER))
-            .then(|| self.program.add_buffer(format!("{name}.spare"), elem, LANES * parts, Role::Temp));
+        let grid = Grid { outer: 1, outputs: m, rows: p.rows, tile };
+        let spare = self.spare(&name, panels, tile);
         let mut b = KernelBuilder::new(format!("events {name}"), Some(grid.parallel()), 1);
         let product = Product {
             depth: k,
             input,
             out,
             stride: 1,
+            spare,
             start: &|b, _, output| start(b, bias.as_ref(), elem, output),
             row: &|_, _, row| (scaled(&row, k), scaled(&row, m)),
             link: &|b, e| {
                 let i = rows.at(b, e);
                 (Index::var(i), i)
             },
-            weight: &|b, at, j, i| {
-                b.load(weights, elem, Index::var(j).plus(at.tile, (LANES * k) as i64).plus(i, at.lanes as i64))
-            },
+            weight: &|b, at, j, i| b.load(weights, elem, panels.index(at, j, i)),
         };
-        let part = b.part();
         grid.tiles(&mut b, &|_, _| Vec::new(), &|b, at| {
             let range = rows.range(b, &at.row);
-            let lanes = at.lanes.next_multiple_of(REGISTER);
-            let (Some(spare), true) = (spare, lanes > at.lanes) else { return product.tile_of(b, at, range) };
-            // Lanes that are no outputs fill the last register; all of them stop over in a place of the part.
-            let place = Index::default().plus(part, LANES as i64);
-            for j in 0..lanes {
-                let first = at.output.clone().offset(j as i64);
-                let v = if j < at.lanes { start(b, bias.as_ref(), elem, first) } else { zero(b, elem) };
-                b.store(spare, place.clone().offset(j as i64), v);
-            }
-            let from = |output: Index| {
-                let mut to = place.clone();
-                to.terms.extend(output.terms);
-                to.terms.extend(at.output.terms.iter().map(|(v, c)| (*v, -c)));
-                to.offset += output.offset - at.output.offset;
-                to
-            };
-            let back = |_: &mut KernelBuilder, _: &At<'_>, row: Index| (scaled(&row, k), from(Index::default()));
-            let stopover =
-                Product { out: spare, start: &|b, _, output| b.load(spare, elem, from(output)), row: &back, ..product };
-            let outer = at.outer;
-            let wide =
-                At { outer, output: at.output.clone(), tile: at.tile, lanes, row: at.row.clone(), rows: at.rows };
-            stopover.tile_of(b, &wide, range);
-            for j in 0..at.lanes {
-                let v = b.load(spare, elem, place.clone().offset(j as i64));
-                let mut to = scaled(&at.row, m);
-                to.terms.extend(at.output.terms.iter().copied());
-                to.offset += at.output.offset + j as i64;
-                b.store(out, to, v);
-            }
+            product.tile_of(b, at, range);
         });
         self.program.push(b.finish());
         Ok(())
     }
-}
-
-/// Weights in panels of [`LANES`] outputs, the last one as wide as what is left, filled up to whole registers.
-fn panels(p: &Matrix<'_>, wide: &Tensor) -> Tensor {
-    let size = wide.dtype().size();
-    let (mut out, mut first) = (Vec::with_capacity(wide.bytes().len()), 0);
-    while first < p.m {
-        let width = LANES.min(p.m - first);
-        for i in 0..p.k {
-            for o in first..first + width.next_multiple_of(REGISTER) {
-                if o < p.m {
-                    let at = p.weight(o, i) * size;
-                    out.extend_from_slice(&wide.bytes()[at..at + size]);
-                } else {
-                    out.extend(std::iter::repeat_n(0, size));
-                }
-            }
-        }
-        first += width;
-    }
-    Tensor::from_bytes(wide.dtype(), vec![out.len() / size], &out).unwrap_or_else(|| wide.clone())
 }

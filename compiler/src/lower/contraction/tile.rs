@@ -2,9 +2,12 @@
 //! first link to the last. A weight that is loaded serves all rows of the tile, an input all its outputs. The order
 //! along each chain is that of its links, whatever the tile.
 
+use super::super::Lowering;
 use super::super::homes::Memory;
 use nc_ir::graph::expand;
-use nc_ir::kernel::{BufId, Emit, Index, KernelBuilder, Parallel, Scalar, ScalarOp, ScalarType, Val, loaded_type};
+use nc_ir::kernel::{
+    BufId, Emit, Index, KernelBuilder, Parallel, Role, Scalar, ScalarOp, ScalarType, Val, loaded_type,
+};
 use nc_ir::tensor::Tensor;
 use nc_ir::types::DType;
 
@@ -48,6 +51,33 @@ pub(crate) fn sum(mut a: Index, b: Index) -> Index {
     a.terms.extend(b.terms);
     a.offset += b.offset;
     a
+}
+
+/// Lanes of the widest register of chains.
+const REGISTER: u64 = 8;
+
+/// The lanes of a tile whose last register is filled up, where that takes less time than what is left one by one.
+fn filled(lanes: u64) -> u64 {
+    if lanes <= 1 { lanes } else { lanes.next_multiple_of(REGISTER) }
+}
+
+/// Where the chains of a filled tile stop over: lanes that are no outputs have no other place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spare {
+    buf: BufId,
+    tile: Tile,
+}
+
+impl Lowering<'_> {
+    /// A place for tiles whose last register is filled up, one for each part; `None` if there are no such tiles.
+    pub(crate) fn spare(&mut self, name: &str, panels: Panels, tile: Tile) -> Option<Spare> {
+        let rest = panels.outputs % panels.lanes;
+        if panels.width(rest) == rest {
+            return None;
+        }
+        let len = tile.rows * tile.lanes * u64::from(self.program.parts.max(1));
+        Some(Spare { buf: self.program.add_buffer(format!("{name}.spare"), DType::F32, len, Role::Temp), tile })
+    }
 }
 
 /// How many rows and outputs a tile has.
@@ -199,6 +229,8 @@ pub(crate) struct Product<'a> {
     pub out: BufId,
     /// Elements from one output to the next in `out`.
     pub stride: u64,
+    /// Where tiles stop over whose last register is filled up, as it is in the panels of the weights.
+    pub spare: Option<Spare>,
     /// The start of the chain of an output.
     pub start: &'a dyn Fn(&mut KernelBuilder, &At<'_>, Index) -> Val,
     /// Where the inputs and the outputs of a row begin.
@@ -217,12 +249,57 @@ impl Product<'_> {
     }
 
     /// Writes one tile, with chains of a range of links.
-    pub fn tile_of(&self, b: &mut KernelBuilder, at: &At<'_>, (from, to): (Val, Val)) {
+    pub fn tile_of(&self, b: &mut KernelBuilder, at: &At<'_>, range: (Val, Val)) {
         let rows: Vec<(Index, Index)> =
             (0..at.rows).map(|r| (self.row)(b, at, at.row.clone().offset(r as i64))).collect();
+        let place = |row: usize, output: &Index| {
+            let mut to = rows[row].1.clone();
+            to.offset += output.offset * self.stride as i64;
+            to.terms.extend(output.terms.iter().map(|(v, c)| (*v, c * self.stride as i64)));
+            to
+        };
+        let Some(spare) = self.spare.filter(|_| filled(at.lanes) != at.lanes) else {
+            let start = |b: &mut KernelBuilder, j: Val| (self.start)(b, at, at.output.clone().plus(j, 1));
+            let end = |b: &mut KernelBuilder, row: usize, j: Val, y: Val| {
+                b.store(self.out, place(row, &at.output.clone().plus(j, 1)), y);
+            };
+            return self.chains(b, at, range, &rows, &start, &end);
+        };
+        let part = b.part();
+        let stop = |row: usize| {
+            Index::at((row as u64 * spare.tile.lanes) as i64).plus(part, (spare.tile.rows * spare.tile.lanes) as i64)
+        };
+        let full = At { lanes: filled(at.lanes), output: at.output.clone(), row: at.row.clone(), ..*at };
+        for j in 0..full.lanes {
+            let v = match j < at.lanes {
+                true => (self.start)(b, at, at.output.clone().offset(j as i64)),
+                false => zero(b, DType::F32),
+            };
+            b.store(spare.buf, stop(0).offset(j as i64), v);
+        }
+        let start = |b: &mut KernelBuilder, j: Val| b.load(spare.buf, DType::F32, stop(0).plus(j, 1));
+        let end = |b: &mut KernelBuilder, row: usize, j: Val, y: Val| b.store(spare.buf, stop(row).plus(j, 1), y);
+        self.chains(b, &full, range, &rows, &start, &end);
+        for row in 0..rows.len() {
+            for j in 0..at.lanes {
+                let y = b.load(spare.buf, DType::F32, stop(row).offset(j as i64));
+                b.store(self.out, place(row, &at.output.clone().offset(j as i64)), y);
+            }
+        }
+    }
+
+    /// The chains of a tile, lane by lane.
+    fn chains(
+        &self,
+        b: &mut KernelBuilder,
+        at: &At<'_>,
+        (from, to): (Val, Val),
+        rows: &[(Index, Index)],
+        start: &dyn Fn(&mut KernelBuilder, Val) -> Val,
+        end: &dyn Fn(&mut KernelBuilder, usize, Val, Val),
+    ) {
         b.for_count(at.lanes, true, |b, j| {
-            let output = at.output.clone().plus(j, 1);
-            let start = (self.start)(b, at, output.clone());
+            let start = start(b, j);
             let acc = b.for_carried(from, to, &vec![start; rows.len()], |b, k, acc| {
                 let (by, own) = (self.link)(b, k);
                 let w = (self.weight)(b, at, j, own);
@@ -235,34 +312,39 @@ impl Product<'_> {
                 });
                 next.collect()
             });
-            for ((_, row), acc) in rows.iter().zip(acc) {
+            for (row, acc) in acc.into_iter().enumerate() {
                 let y = finish(b, acc);
-                let mut to = row.clone();
-                to.offset += output.offset * self.stride as i64;
-                to.terms.extend(output.terms.iter().map(|(v, c)| (*v, c * self.stride as i64)));
-                b.store(self.out, to, y);
+                end(b, row, j, y);
             }
         });
     }
 }
 
-/// Weights in panels `[product][tile][link][lane]`; the last tile of a product is as wide as what is left.
+/// Weights in panels `[product][tile][link][lane]`; the last tile of a product is as wide as what is left, or a little
+/// wider.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Panels {
     pub outputs: u64,
     pub depth: u64,
     pub lanes: u64,
+    /// The last register of the last tile is filled up.
+    pub filled: bool,
 }
 
 impl Panels {
     /// Elements of one product's panels.
     pub fn len(&self) -> u64 {
-        self.outputs * self.depth
+        (self.outputs / self.lanes * self.lanes + self.width(self.outputs % self.lanes)) * self.depth
+    }
+
+    /// Elements of a link of a tile with so many outputs.
+    fn width(&self, lanes: u64) -> u64 {
+        if self.filled { filled(lanes) } else { lanes }
     }
 
     /// The element for lane j and link k of a tile, in the panels of the first product.
     pub fn index(&self, at: &At<'_>, j: Val, k: Val) -> Index {
-        Index::var(j).plus(at.tile, (self.lanes * self.depth) as i64).plus(k, at.lanes as i64)
+        Index::var(j).plus(at.tile, (self.lanes * self.depth) as i64).plus(k, self.width(at.lanes) as i64)
     }
 
     /// Known weights in panels, in the register type. `element(product, output, link)` says where each weight stands.
@@ -270,7 +352,7 @@ impl Panels {
         let wide = widened(w);
         let size = wide.dtype().size();
         let from = wide.bytes();
-        let mut out = Vec::with_capacity(from.len());
+        let mut out = Vec::with_capacity((products * self.len()) as usize * size);
         for p in 0..products {
             let mut first = 0;
             while first < self.outputs {
@@ -280,6 +362,7 @@ impl Panels {
                         let at = element(p, j, k) as usize * size;
                         out.extend_from_slice(&from[at..at + size]);
                     }
+                    out.extend(std::iter::repeat_n(0, (self.width(width) - width) as usize * size));
                 }
                 first += width;
             }

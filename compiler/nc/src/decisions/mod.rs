@@ -1,17 +1,22 @@
 //! `nc explain MODEL`: what the passes decided, from what, and what it takes.
 
+mod report;
+
 use crate::args::{ExplainArgs, ModelArgs, Target};
+use crate::cache::CodeCache;
 use crate::check::{bytes, products};
-use crate::machine::{face_of, watched};
-use crate::render::Reporter;
+use crate::machine::{self, face_of, watched};
+use crate::render::{Reporter, Sources};
 use crate::run::inputs::Inputs;
-use crate::{Outcome, driver, print, wishes};
+use crate::{Outcome, Stop, driver, print, wishes};
 use nc_compiler::saturate::{Region, rules};
 use nc_compiler::{Compiled, Level, compile};
-use nc_ir::Diagnostic;
-use nc_runtime::run::{Frames, Source};
+use nc_ir::{Diagnostic, Tensor};
+use nc_runtime::atomic::AtomicFile;
+use nc_runtime::run::{Face, Frames, Machine, Port, Source};
 use std::cell::RefCell;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -53,7 +58,22 @@ pub fn explain(model: &str, args: &ExplainArgs, reporter: &mut Reporter) -> Outc
             Inputs::open(args.input.as_deref(), &face.inputs, &loaded.form, loaded.kind, memory, reporter)?;
         let clock = (loaded.module.name.as_str(), loaded.module.dt.map(|d| d.0));
         let ticks = crate::run::ticks((args.steps, None), clock, &loaded.form, inputs.extent.ticks)?;
-        measured(&mut out, &compiled, face, ticks, &mut inputs, memory)?;
+        let (inputs, results) = measured(&mut out, &compiled, &face, ticks, &mut inputs, memory)?;
+        if !model.prune.is_empty() {
+            let mut whole = model.clone();
+            whole.load.prune.clear();
+            let whole = driver::lower(&whole, &[], &mut Sources::default())?.module.ok_or(Stop::Said)?;
+            let ready = machine::build(whole, Target::Cpu, &options, &mut CodeCache::default(), &mut Vec::new())?;
+            pruned(&mut out, ready.machine, ticks, &inputs, &results)?;
+        }
+    }
+    if let Some(path) = &args.report {
+        let before = nc_compiler::prepare(loaded.module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
+        let page = report::page(&compiled.module.name, &out, &before, &compiled.module);
+        let mut file = AtomicFile::create(path)?;
+        let failed = |e| Diagnostic::error_nowhere("E0630", format!("{} cannot be written: {e}", path.display()));
+        file.write_all(page.as_bytes()).map_err(failed)?;
+        file.commit()?;
     }
     print(&out)
 }
@@ -108,11 +128,11 @@ extern "C" fn note(kernel: i64) {
 fn measured(
     out: &mut String,
     compiled: &Compiled,
-    face: nc_runtime::run::Face,
+    face: &Face,
     ticks: u64,
     source: &mut dyn Source,
     max_memory: u64,
-) -> Result<(), crate::Stop> {
+) -> Outcome<(Vec<Frames>, Vec<Frames>)> {
     let mut machine = watched(compiled, face.clone(), note, max_memory)?;
     let mut inputs = Vec::with_capacity(face.inputs.len());
     for p in &face.inputs {
@@ -155,6 +175,43 @@ fn measured(
         let predicted = predicted.and_then(|c| c.alternatives.iter().find(|a| a.repr == c.chosen));
         let predicted = predicted.map_or(String::new(), |a| format!(", predicted {:.3} us", a.ns * 1e-3));
         let _ = writeln!(out, "  {each:9.3} us x {times:<8} {part:5.1} %  {}{predicted}", kernel.name);
+    }
+    Ok((inputs, results))
+}
+
+/// What pruning does to the outputs: their differences from those of the whole model.
+fn pruned(
+    out: &mut String,
+    mut whole: Box<dyn Machine>,
+    ticks: u64,
+    inputs: &[Frames],
+    results: &[Frames],
+) -> Outcome<()> {
+    let ports: Vec<Port> = whole.face().results().cloned().collect();
+    let mut expected = Vec::new();
+    for p in &ports {
+        expected.push(Frames::zeros(0, &p.name)?);
+    }
+    whole.run(ticks, inputs, &mut expected)?;
+    let _ = writeln!(out, "\noutputs of the pruned model, against those of the whole one");
+    for ((p, got), want) in ports.iter().zip(results).zip(&expected) {
+        let numbers = |f: &Frames| {
+            let n = f.bytes().len() / p.dtype.size();
+            Tensor::from_bytes(p.dtype, vec![n], f.bytes()).map(|t| (0..n).map(|k| t.get_f64(k)).collect::<Vec<f64>>())
+        };
+        let (Some(got), Some(want)) = (numbers(got), numbers(want)) else { continue };
+        let n = want.len().max(1) as f64;
+        let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let differ = got.iter().zip(&want).filter(|(a, b)| a != b && !(a.is_nan() && b.is_nan())).count();
+        let errors = got.iter().zip(&want).map(|(a, b)| (a - b).abs());
+        let (sum, most) = errors.fold((0.0, 0.0f64), |(s, m), e| (s + e, m.max(e)));
+        let _ = writeln!(
+            out,
+            "  {}: {differ} of {} differ, by {:.4} on average and {most:.4} at most; the largest is {largest:.4}",
+            p.name,
+            want.len(),
+            sum / n
+        );
     }
     Ok(())
 }
