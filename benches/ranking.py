@@ -29,6 +29,9 @@ def cases():
     for rows, m, density, activity in itertools.product((8, 32), (10, 256), (0.1, 1.0), (0.05, 0.3)):
         name = f"{rows} rows 256x{m} weights {density} active {activity}"
         out.append((name, rows, 256, m, density, activity, "real", None))
+    # Weights in blocks of so many outputs and inputs on the diagonal.
+    for rows, n, block in itertools.product((1, 8, 32), (256, 1024), (32, 64, 256)):
+        out.append((f"{rows} rows {n}x{n} in blocks of {block}", rows, n, n, -block, 1.0, "real", None))
     for channels, taps, stride, activity in itertools.product((4, 16, 32), (3, 5), (1, 2), (0.02, 0.1, 0.3)):
         name = f"window {taps} of 4 -> {channels} by {stride} active {activity}"
         out.append((name, 1, 4, channels, 1.0, activity, "real", (32, taps, stride)))
@@ -41,7 +44,10 @@ def write(folder, case):
     rng = np.random.default_rng(3)
     shape = (m, k) if window is None else (m, k, window[1], window[1])
     w = rng.standard_normal(shape).astype(np.float32)
-    w[rng.random(shape) >= density] = 0
+    if density < 0:
+        w[np.arange(m)[:, None] // -density != np.arange(k)[None, :] // -density] = 0
+    else:
+        w[rng.random(shape) >= density] = 0
     np.savez(os.path.join(folder, "w.npz"), w=w)
     frame = [k] if window is None else [k, window[0], window[0]]
     frame = ([rows] if rows > 1 else []) + frame

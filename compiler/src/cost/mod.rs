@@ -33,11 +33,13 @@ pub enum Repr {
     Sparse,
     /// The inputs that are not zero, times those of their weights that are not zero.
     SparseEvents,
+    /// For a few outputs side by side those inputs of which one of them has a weight that is not zero.
+    Blocks,
 }
 
 impl Repr {
     /// Every representation.
-    pub const ALL: [Repr; 4] = [Repr::Dense, Repr::Events, Repr::Sparse, Repr::SparseEvents];
+    pub const ALL: [Repr; 5] = [Repr::Dense, Repr::Events, Repr::Sparse, Repr::SparseEvents, Repr::Blocks];
 
     /// The name in reports and on the command line.
     pub const fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Repr {
             Repr::Events => "events",
             Repr::Sparse => "sparse",
             Repr::SparseEvents => "sparse-events",
+            Repr::Blocks => "blocks",
         }
     }
 
@@ -61,6 +64,9 @@ impl std::fmt::Display for Repr {
     }
 }
 
+/// Outputs side by side that leave out an input together: of a product of many rows, and of a few.
+pub const BLOCKS: [u64; 2] = [16, 32];
+
 /// What is known about the weights of a product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Weights {
@@ -70,6 +76,9 @@ pub enum Weights {
     Known {
         /// Weights that are not zero.
         nonzero: u64,
+        /// Inputs of which one of [`BLOCKS`] outputs side by side has a weight that is not zero, summed over these groups of
+        /// outputs; `None` if none is left out, or if the weights are no matrix.
+        links: Option<[u64; 2]>,
     },
 }
 
@@ -199,7 +208,7 @@ const CHAINS: u64 = 8;
 /// Every way to compute a product with its predicted time, cheapest first.
 pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
     let mut all = vec![Alternative { repr: Repr::Dense, ns: dense(p, costs) }];
-    if let Weights::Known { nonzero } = p.weights {
+    if let Weights::Known { nonzero, links } = p.weights {
         let listed = p.input != Input::Dense;
         let total = weight_count(p);
         if listed {
@@ -210,25 +219,52 @@ pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
             if listed {
                 all.push(Alternative { repr: Repr::SparseEvents, ns: sparse_events(p, nonzero, costs) });
             }
+            if let Some(links) = links {
+                all.push(Alternative { repr: Repr::Blocks, ns: blocks(p, links, costs) });
+            }
         }
     }
     all.sort_by(|a, b| a.ns.total_cmp(&b.ns).then(a.repr.cmp(&b.repr)));
     all
 }
 
-/// What is known about weights that are known.
+/// What is known about weights that are known, `[outputs, inputs]` if they are those of rows.
 pub fn weights(t: &Tensor) -> Weights {
-    if t.dtype() == DType::F32 {
-        let all = t.as_slice::<f32>();
-        let nonzero = all.iter().filter(|x| **x != 0.0).count() as u64;
-        return if all.iter().all(|x| x.is_finite()) { Weights::Known { nonzero } } else { Weights::Any };
+    let zeros: Option<Vec<bool>> = match t.dtype() {
+        DType::F32 => t.as_slice::<f32>().iter().map(|x| x.is_finite().then_some(*x == 0.0)).collect(),
+        _ => (0..t.len()).map(|k| Some(t.get_f64(k)).filter(|x| x.is_finite()).map(|x| x == 0.0)).collect(),
+    };
+    let Some(zeros) = zeros else { return Weights::Any };
+    let [outputs, inputs] = t.shape() else { return known(&zeros, None) };
+    known(&zeros, Some(([*outputs as u64, *inputs as u64], [*inputs as u64, 1])))
+}
+
+/// What is known about weights that are zero where it says so. For a matrix with so many outputs and inputs come the elements
+/// from one to the next.
+pub fn known(zeros: &[bool], matrix: Option<([u64; 2], [u64; 2])>) -> Weights {
+    let nonzero = zeros.iter().filter(|z| !**z).count() as u64;
+    let Some(([outputs, inputs], [o, i])) = matrix.filter(|_| nonzero < zeros.len() as u64) else {
+        return Weights::Known { nonzero, links: None };
+    };
+    let [many, few] = BLOCKS;
+    let mut links = [0, 0];
+    let mut seen = [vec![false; inputs as usize], vec![false; inputs as usize]];
+    for output in 0..outputs {
+        for (k, width) in [many, few].into_iter().enumerate() {
+            if output % width == 0 {
+                seen[k].fill(false);
+            }
+        }
+        for input in 0..inputs as usize {
+            if !zeros[(output * o) as usize + input * i as usize] {
+                for (seen, links) in seen.iter_mut().zip(&mut links) {
+                    *links += u64::from(!std::mem::replace(&mut seen[input], true));
+                }
+            }
+        }
     }
-    let all = || (0..t.len()).map(|k| t.get_f64(k));
-    if all().all(f64::is_finite) {
-        Weights::Known { nonzero: all().filter(|x| *x != 0.0).count() as u64 }
-    } else {
-        Weights::Any
-    }
+    let all = outputs.div_ceil(many) * inputs;
+    Weights::Known { nonzero, links: (links[0] < all).then_some(links) }
 }
 
 /// The weights of a product, zeros among them.
@@ -342,6 +378,19 @@ fn sparse(p: &Product, nonzero: u64, c: &Costs) -> f64 {
     let passes = nonzero as f64 * (chains(p, p.rows) * c.link + c.index).max(c.latency / 2.0);
     let turned = (elements + p.rows as f64 * p.outputs as f64) * c.turn;
     look + 2.0 * c.kernel + ends + turned + passes.max(c.stream(bytes, bytes))
+}
+
+fn blocks(p: &Product, links: [u64; 2], c: &Costs) -> f64 {
+    let few = p.rows < 4;
+    let (width, links) = if few { (BLOCKS[1], links[1] as f64) } else { (BLOCKS[0], links[0] as f64) };
+    let elements = p.inputs as f64 * p.rows as f64;
+    let look = if p.finite { 0.0 } else { c.kernel + elements * c.look };
+    let per_tile = p.rows.min(4);
+    let passes = p.rows.div_ceil(per_tile.max(1)) as f64;
+    let link = (per_tile as f64 * chains(p, width.min(p.outputs)) * c.link + c.index).max(c.latency);
+    let bytes = links * (width * p.elem + index_bytes(p.inputs)) as f64;
+    let tiles = passes * p.outputs.div_ceil(width) as f64 * c.tile;
+    look + c.kernel + tiles + (passes * links * link).max(c.stream(bytes, bytes)) + bytes * SPACE
 }
 
 fn sparse_events(p: &Product, nonzero: u64, c: &Costs) -> f64 {

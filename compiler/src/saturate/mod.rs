@@ -261,17 +261,28 @@ impl Classes {
         class.iter().filter(|_| depth > 0).find_map(|t| {
             let Term::Apply(op, args) = t else { return None };
             let nonzero = |k: &Id| match self.weights(shape, *k, depth - 1)? {
-                Weights::Known { nonzero } => Some((nonzero, self.egraph[*k].data.as_ref()?.count())),
+                Weights::Known { nonzero, links } => Some((nonzero, links, self.egraph[*k].data.as_ref()?)),
                 Weights::Any => None,
             };
+            // Of a part as many are taken to be zero as of the whole.
+            let part = |n: u64, of: u64| (n as f64 * count as f64 / of.max(1) as f64).round() as u64;
             match op {
                 Op::Concat { .. } => {
-                    let all: Option<Vec<(u64, u64)>> = args.iter().map(nonzero).collect();
-                    Some(Weights::Known { nonzero: all?.iter().map(|(n, _)| n).sum() })
+                    let all: Vec<_> = args.iter().map(nonzero).collect::<Option<_>>()?;
+                    let links = |(_, links, known): &(u64, Option<[u64; 2]>, &Known)| match links {
+                        Some(links) => *links,
+                        None => cost::BLOCKS.map(|width| known.count() / width),
+                    };
+                    let some = all.iter().any(|a| a.1.is_some());
+                    let sum = all.iter().map(links).fold([0, 0], |[a, b], [c, d]| [a + c, b + d]);
+                    Some(Weights::Known { nonzero: all.iter().map(|a| a.0).sum(), links: some.then_some(sum) })
                 }
                 Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } => {
-                    let (n, of) = nonzero(&args[0])?;
-                    Some(Weights::Known { nonzero: (n as f64 * count as f64 / of.max(1) as f64).round() as u64 })
+                    let (n, links, known) = nonzero(&args[0])?;
+                    let of = known.count();
+                    // Turned round, other weights stand side by side.
+                    let links = links.filter(|_| matches!(op, Op::Slice { .. })).map(|l| l.map(|l| part(l, of)));
+                    Some(Weights::Known { nonzero: part(n, of), links })
                 }
                 _ => None,
             }

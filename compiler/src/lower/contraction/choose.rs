@@ -103,18 +103,16 @@ pub(crate) fn drive_of(facts: &Facts<'_>, node: &Node) -> Drive {
     chosen(facts, node).map_or(Drive::Dense, |c| c.drive)
 }
 
-/// Elements that are not zero.
-fn nonzero(t: &Tensor) -> u64 {
-    match t.dtype() {
-        DType::F32 => t.as_slice::<f32>().iter().filter(|x| **x != 0.0).count() as u64,
-        _ => (0..t.len()).filter(|k| t.get_f64(*k) != 0.0).count() as u64,
-    }
+/// What is known about the weights of a node, all of them finite.
+fn weights(facts: &Facts<'_>, node: &Node, t: &Tensor) -> Weights {
+    let matrix = Matrix::of(facts, node).map(|m| ([m.m, m.k], m.strides));
+    crate::cost::known(&super::sparse::zeros(t), matrix)
 }
 
 impl<'a> Facts<'a> {
     /// Chooses for every product of the graph.
     pub fn choose(&mut self, options: &Options, registry: &mut Registry, errors: &mut Errors) {
-        let mut counted: FxHashMap<ValueId, u64> = FxHashMap::default();
+        let mut counted: FxHashMap<(ValueId, bool), Weights> = FxHashMap::default();
         for (k, node) in self.graph().nodes.iter().enumerate() {
             let Some((mut product, what)) = self.product(node) else { continue };
             let (x, w, y) = (node.args[0], node.args[1], node.results[0]);
@@ -123,8 +121,8 @@ impl<'a> Facts<'a> {
             let element = self.ty(y).dtype;
             let finite = self.finite[w.index()] || !element.is_float();
             if let (Some(t), true) = (self.known[w.index()], finite) {
-                let nonzero = *counted.entry(w).or_insert_with(|| nonzero(t));
-                product.weights = Weights::Known { nonzero };
+                let right = matches!(node.op, Op::Matmul);
+                product.weights = *counted.entry((w, right)).or_insert_with(|| weights(self, node, t));
             }
             let drive = self.events_for(x);
             product.input = match drive {

@@ -4,6 +4,7 @@
 //! event-driven products, where an event adds one contiguous row, and in panels for dense ones, whose tiles of outputs
 //! stay in registers along their chains ([`tile`]). Types narrower than a register are widened before the product.
 
+mod blocks;
 mod choose;
 mod conv;
 mod conv_events;
@@ -63,6 +64,7 @@ impl Lowering<'_> {
             Repr::Events => self.rows_of_events(&p, w, &c)?,
             Repr::Sparse => self.sparse(&p, w)?,
             Repr::SparseEvents => self.sparse_events(&p, w, &c)?,
+            Repr::Blocks => self.blocks(&p, w)?,
             Repr::Dense => return Ok(false),
         }
         Ok(true)
@@ -78,6 +80,7 @@ impl Lowering<'_> {
             (Repr::Events, Drive::Spikes(_)) => "event-driven (spikes)",
             (Repr::Events, _) => "event-driven (non-zero values)",
             (Repr::Sparse, _) => "sparse weights",
+            (Repr::Blocks, _) => "blocks of weights",
             (Repr::SparseEvents, Drive::Spikes(_)) => "event-driven (spikes), sparse weights",
             (Repr::SparseEvents, _) => "event-driven (non-zero values), sparse weights",
         };

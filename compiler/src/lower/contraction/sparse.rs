@@ -38,7 +38,7 @@ struct Slices {
 }
 
 /// Whether each weight is zero, output by output.
-fn zeros(wide: &Tensor) -> Vec<bool> {
+pub(super) fn zeros(wide: &Tensor) -> Vec<bool> {
     match wide.dtype() {
         DType::F32 => wide.as_slice::<f32>().iter().map(|x| *x == 0.0).collect(),
         DType::F64 => wide.as_slice::<f64>().iter().map(|x| *x == 0.0).collect(),
@@ -99,13 +99,13 @@ struct Placed {
 
 /// A buffer of indices.
 #[derive(Clone, Copy)]
-struct Indices {
+pub(super) struct Indices {
     buf: BufId,
     elem: DType,
 }
 
 impl Indices {
-    fn load(&self, b: &mut KernelBuilder, at: Index) -> Val {
+    pub fn load(&self, b: &mut KernelBuilder, at: Index) -> Val {
         let i = b.load(self.buf, self.elem, at);
         if self.elem == DType::U16 { b.op(ScalarOp::U32ToI64, &[i]) } else { i }
     }
@@ -118,14 +118,14 @@ impl Placed {
 }
 
 impl Lowering<'_> {
-    fn table(&mut self, name: String, values: Vec<i64>) -> Result<BufId, Diagnostic> {
+    pub(super) fn table(&mut self, name: String, values: Vec<i64>) -> Result<BufId, Diagnostic> {
         let n = values.len();
         let t = Tensor::from_vec(vec![n], values).ok_or_else(|| self.bug("a table has another length"))?;
         Ok(self.program.add_buffer(name, DType::I64, n as u64, Role::Const(t)))
     }
 
     /// Indices below `limit`, as narrow as they can be.
-    fn indices(&mut self, name: String, values: &[u64], limit: u64) -> Result<Indices, Diagnostic> {
+    pub(super) fn indices(&mut self, name: String, values: &[u64], limit: u64) -> Result<Indices, Diagnostic> {
         let elem = if crate::cost::index_bytes(limit) == 2 { DType::U16 } else { DType::U32 };
         let mut bytes = Vec::with_capacity(values.len() * elem.size());
         for v in values {
@@ -139,7 +139,7 @@ impl Lowering<'_> {
         Ok(Indices { buf: self.program.add_buffer(name, elem, n as u64, Role::Const(t)), elem })
     }
 
-    fn sparse_weights(&mut self, name: &str, elem: DType, bytes: &[u8]) -> Result<BufId, Diagnostic> {
+    pub(super) fn sparse_weights(&mut self, name: &str, elem: DType, bytes: &[u8]) -> Result<BufId, Diagnostic> {
         let n = bytes.len() / elem.size();
         let t = Tensor::from_bytes(elem, vec![n], bytes).ok_or_else(|| self.bug("weights have another length"))?;
         Ok(self.program.add_buffer(format!("{name}.weights"), elem, n as u64, Role::Const(t)))
@@ -421,7 +421,7 @@ impl Lowering<'_> {
 }
 
 /// `n`, or one more if `x` is not finite.
-fn counted(b: &mut KernelBuilder, x: Val, n: Val) -> Val {
+pub(super) fn counted(b: &mut KernelBuilder, x: Val, n: Val) -> Val {
     let none = b.op(ScalarOp::FSub, &[x, x]);
     let bad = b.op(ScalarOp::FUno, &[none, none]);
     let one = b.index(1);
