@@ -282,6 +282,21 @@ fn recurrent(c: &mut Call<'_, '_>, kind: Kind) -> Results {
         (n, _) => return invalid(format!("its operand has {n} dimensions, 3 were expected")),
     };
     let (ticks, batch, dtype) = (c.shape(&x)[0], c.shape(&x)[1], c.dtype(&x));
+    let state = if batch_first { [batch, dirs, hidden] } else { [dirs, batch, hidden] };
+    let all: [(&str, &Option<Value>, &[usize]); 5] = [
+        ("biases", &bias, &[dirs, 2 * rows]),
+        ("lengths", &lengths, &[batch]),
+        ("first states", &first_h, &state),
+        ("first cells", &first_c, &state),
+        ("peepholes", &peepholes, &[dirs, 3 * hidden]),
+    ];
+    for (what, given, shape) in all {
+        if let Some(v) = given
+            && c.shape(v) != shape
+        {
+            return invalid(format!("its {what} have the shape {:?}, {shape:?} was expected", c.shape(v)));
+        }
+    }
     let zero = c.scalar(dtype, 0.0);
     let bias = match bias {
         Some(b) => b,

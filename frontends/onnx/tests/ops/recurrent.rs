@@ -49,6 +49,29 @@ fn a_sum_over_time_forward_and_backward() {
     assert_eq!(out[0], f32s(&[3, 1, 1, 1], &[11.75, 14.5, 19.25]));
 }
 
+/// Operands of other shapes are refused by what they are.
+#[test]
+fn operands_of_other_shapes() {
+    let x = f32s(&[3, 1, 1], &[1.0, 2.0, 4.0]);
+    let cases: [(&'static str, Tensor, &str); 5] = [
+        ("b", f32s(&[2], &[0.0; 2]), "biases have the shape [2], [1, 8] was expected"),
+        ("n", Tensor::from_vec(vec![2], vec![3i32, 1]).expect("two"), "lengths have the shape [2], [1] was expected"),
+        ("h", f32s(&[], &[0.0]), "first states have the shape [], [1, 1, 1] was expected"),
+        ("c", f32s(&[1, 1], &[0.0]), "first cells have the shape [1, 1], [1, 1, 1] was expected"),
+        ("p", f32s(&[3], &[0.0; 3]), "peepholes have the shape [3], [1, 3] was expected"),
+    ];
+    let four = f32s(&[1, 4, 1], &[1.0; 4]);
+    for (name, value, text) in cases {
+        let names: Vec<&str> = ["x", "w", "r", "b", "n", "h", "c", "p"]
+            .into_iter()
+            .map(|n| if "xwr".contains(n) || n == name { n } else { "" })
+            .collect();
+        let inputs = vec![("x", x.clone()), ("w", four.clone()), ("r", four.clone()), (name, value)];
+        let m = Model::of(inputs, vec![node("LSTM", &names, &["y"], vec![])], &["y"]);
+        assert!(m.refusal().contains(text), "{}", m.refusal());
+    }
+}
+
 #[test]
 fn samples_end_at_their_own_length() {
     let x = f32s(&[3, 2, 1], &[1.0, 10.0, 2.0, 20.0, 4.0, 40.0]);
