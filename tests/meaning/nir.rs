@@ -18,6 +18,12 @@ fn nir_files_are_read_and_written_as_python_does() {
         }
         None => skip(name, "no reference data (NC_SHARED names their folder): only graphs made by the test"),
     }
+    match std::env::var_os("NC_NIR_SOURCES") {
+        Some(folder) => {
+            command.arg("--own").arg(folder);
+        }
+        None => skip(name, "no sources of nir (NC_NIR_SOURCES names their folder): no graphs of its own tests"),
+    }
     let out = command.current_dir(root()).output().expect("Python starts");
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));

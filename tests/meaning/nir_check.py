@@ -1,16 +1,22 @@
 """Holds `nc` against Python's nir: what nc writes, nir reads, with the same arrays.
 
-    python3 nir.py --nc NC [--data FOLDER]
+    python3 nir_check.py --nc NC [--data FOLDER] [--own FOLDER]
 
-Takes every .nir file below FOLDER, and graphs made here with every primitive, nested and recurrent ones among them. With
-FOLDER/recordings, the spikes recorded there are compared too. Needs numpy and nir. Exits with 0 if everything agrees.
+Takes every .nir file below FOLDER of --data, graphs made here with every primitive, nested and recurrent ones among them,
+and every graph that the tests of nir itself make, which stand in `tests` below FOLDER of --own: the sources of nir as PyPI
+has them. With FOLDER/recordings, the spikes recorded there are compared too. Needs numpy and nir. Exits with 0 if
+everything agrees.
 """
 import argparse
+import importlib
+import inspect
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
+import warnings
 
 import nir
 import numpy as np
@@ -42,6 +48,38 @@ def graphs():
     yield "metadata", noted
 
 
+def own_graphs(folder):
+    """Every graph that a test of nir makes and that nir can write and read."""
+    sys.path.insert(0, str(folder))
+    try:
+        import pytest  # noqa: F401
+    except ImportError:
+        anything = lambda *a, **k: lambda f: f
+        mark = types.SimpleNamespace(skip=anything, skipif=anything, parametrize=anything)
+        sys.modules["pytest"] = types.SimpleNamespace(mark=mark, raises=lambda *a, **k: tempfile.TemporaryDirectory())
+    kept, before = [], nir.NIRGraph.__init__
+
+    def init(self, *args, **kwargs):
+        before(self, *args, **kwargs)
+        kept.append(self)
+
+    nir.NIRGraph.__init__ = init
+    np.random.seed(1)
+    for path in sorted((folder / "tests").glob("test_*.py")):
+        module = importlib.import_module(f"tests.{path.stem}")
+        for name, test in inspect.getmembers(module, inspect.isfunction):
+            if name.startswith("test_") and not inspect.signature(test).parameters:
+                first = len(kept)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    try:
+                        test()
+                    except Exception:  # noqa: BLE001 - some are for other packages; what was made before is taken
+                        pass
+                yield from ((f"{path.stem}.{name}.{k}", g) for k, g in enumerate(kept[first:]))
+    nir.NIRGraph.__init__ = before
+
+
 def differ(a, b, at=""):
     """The first place at which two nested dictionaries differ."""
     if type(a) is not type(b):
@@ -60,6 +98,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--nc", required=True)
     p.add_argument("--data", type=pathlib.Path)
+    p.add_argument("--own", type=pathlib.Path)
     args = p.parse_args()
     faults, count = [], 0
     with tempfile.TemporaryDirectory() as tmp:
@@ -69,7 +108,19 @@ def main():
         for name, g in graphs():
             nir.write(tmp / f"{name}.nir", g)
             made.append(tmp / f"{name}.nir")
-        for file in files + made:
+        own = []
+        for name, g in list(own_graphs(args.own)) if args.own else []:
+            try:
+                nir.write(tmp / f"own.{name}.nir", g)
+                nir.read(tmp / f"own.{name}.nir")
+            except Exception:  # noqa: BLE001 - a test of what nir refuses
+                continue
+            own.append(tmp / f"own.{name}.nir")
+        if args.own:
+            print(f"{len(own)} graphs of nir's own tests")
+            if len(own) < 50:
+                faults.append(f"only {len(own)} graphs in {args.own}")
+        for file in files + made + own:
             count += 1
             out = tmp / "out.nir"
             done = subprocess.run([args.nc, "convert", str(file), str(out)], capture_output=True, text=True)

@@ -375,7 +375,7 @@ impl<'a> Analysis<'a> {
             ports.iter().filter(|p| values.contains(&p.value) && open(&p.value)).map(|p| p.name.clone()).collect();
         match inputs.is_empty() {
             true => Ok(()),
-            false => Err(Stop::Needs(Needs { inputs, node, why: "what is the same for all steps".to_owned() })),
+            false => Err(Stop::Needs(Needs { inputs, node, why: "a first state or setting".to_owned() })),
         }
     }
 }
