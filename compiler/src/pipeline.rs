@@ -47,6 +47,8 @@ pub struct Options {
     pub keep_states: bool,
     /// Names of rewrite rules that are not used, to see what they do.
     pub without: Vec<String>,
+    /// Find out which rules lead from what was written to what was taken, which takes time and memory and changes nothing.
+    pub proofs: bool,
     /// Number of parts the parallel kernels are split into: one per thread.
     pub parts: u32,
     /// Refuse programs whose arena and constants take more bytes than this.
@@ -71,6 +73,7 @@ impl Default for Options {
             math: Math::default(),
             keep_states: true,
             without: Vec::new(),
+            proofs: false,
             parts: 1,
             max_memory: 8 << 30,
             max_synapses: 1 << 30,

@@ -30,7 +30,7 @@ fn the_first_command_of_the_readme_draws_a_plot() {
 fn targets_that_are_not_there_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = root().join("examples/cuba.nd").display().to_string();
-    for target in ["cuda", "gpu", "spinnaker3"] {
+    for target in ["cuda", "tpu", "spinnaker3"] {
         let args = ["run", &model, "--steps", "1", "--target", target];
         let (code, _, err) = nc(folder.path(), args);
         assert_eq!(code, Some(2), "{err}");

@@ -100,7 +100,12 @@ impl<'e> Cheapest<'e> {
         }
     }
 
-    /// The term of a class.
+    /// The class that this one became part of.
+    pub fn find(&self, class: Id) -> Id {
+        self.egraph.find(class)
+    }
+
+    /// The chosen term of a class.
     pub fn term(&self, class: Id) -> Option<&'e Term> {
         let c = &self.classes[*self.number.get(&self.egraph.find(class))?];
         self.egraph[c.id].iter().nth(c.taken?)

@@ -12,6 +12,7 @@ mod language;
 mod piece;
 mod plan;
 mod price;
+mod proof;
 pub mod rules;
 mod settle;
 
@@ -31,7 +32,7 @@ use piece::{Leaf, Piece, Shape, is_term};
 use plan::{Plan, Writer};
 use price::Prices;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Rounds of rewriting: as deep as the deepest chain of rules that helps each other.
@@ -56,6 +57,8 @@ pub struct Region {
     pub after: f64,
     /// How often each rule joined two classes.
     pub rules: BTreeMap<String, usize>,
+    /// The rules that lead from what was written to what was taken, if proofs were asked for.
+    pub taken: BTreeSet<String>,
 }
 
 /// Saturates, and takes the cheapest form of every value that is needed, in the step function and in the bodies of its
@@ -148,10 +151,10 @@ fn rewrite(
 
 /// Saturates a stretch and chooses.
 fn plan_for(shape: &Shape, options: &Options, rules: &[Rewrite<Term, Facts>]) -> Result<Plan, String> {
-    let mut classes = Classes::of(shape);
+    let mut classes = Classes::of(shape, false);
     let given: Vec<(Id, Term)> = classes.given(shape);
     let rounds = if options.level > Level::O1 { ROUNDS } else { ROUNDS / 3 };
-    let rules = classes.explore(rules, rounds);
+    let applied = classes.explore(rules, rounds);
     let weights = |class: Id| classes.weights(shape, class, 8);
     let prices = Prices { costs: &options.wishes.costs, weights: &weights };
     let before = given.iter().map(|(class, term)| prices.of(&classes.egraph, *class, term)).sum();
@@ -167,7 +170,12 @@ fn plan_for(shape: &Shape, options: &Options, rules: &[Rewrite<Term, Facts>]) ->
         classes: classes.egraph.number_of_classes(),
         before,
         after: cheapest.total(),
-        rules,
+        rules: applied,
+        taken: match options.proofs {
+            true => proof::pairs(shape, &classes, &cheapest)
+                .map_or_else(BTreeSet::new, |p| proof::rules(shape, &p, rules, rounds)),
+            false => BTreeSet::new(),
+        },
         ..Region::default()
     };
     Plan::of(&classes, &cheapest, &shape.needed, region)
@@ -182,6 +190,7 @@ impl Region {
         for (rule, times) in &other.rules {
             *self.rules.entry(rule.clone()).or_default() += times;
         }
+        self.taken.extend(other.taken.iter().cloned());
     }
 }
 
@@ -199,10 +208,13 @@ struct Classes {
 }
 
 impl Classes {
-    /// The terms of a stretch as they stand.
-    fn of(shape: &Shape) -> Classes {
+    /// The terms of a stretch as they stand, in an e-graph that can tell later why two are equal if it is to.
+    fn of(shape: &Shape, proofs: bool) -> Classes {
         let facts = Facts { leaves: shape.leaves.iter().map(|l| l.known.clone()).collect() };
         let mut egraph = EGraph::new(facts);
+        if proofs {
+            egraph = egraph.with_explanations_enabled();
+        }
         let mut of: Vec<Id> = (0..shape.leaves.len()).map(|k| egraph.add(Term::Leaf(ValueId(k as u32)))).collect();
         for (op, args) in &shape.terms {
             let args = args.iter().map(|a| of[*a]).collect();

@@ -32,6 +32,7 @@ pub fn explain(model: &str, args: &ExplainArgs, reporter: &mut Reporter) -> Outc
     model.load.arrays.clone_from(&args.input);
     let loaded = driver::load(&model, &[], reporter)?;
     let mut options = args.passes.options(Target::Cpu, model.max_memory);
+    options.proofs = true;
     options.wishes = wishes::of(&args.wishes, &model.model, &loaded.fingerprint, reporter)?;
     let face = face_of(&loaded.module)?;
     let compiled = compile(loaded.module.clone(), &options)?;
@@ -95,7 +96,8 @@ fn saturation(out: &mut String, r: &Region) {
     }
     for (rule, times) in &r.rules {
         let reason = rules::all().find(|x| x.name == rule).map_or("", |x| x.reason);
-        let _ = writeln!(out, "  {rule} ({times}): {reason}");
+        let taken = if r.taken.contains(rule) { "*" } else { " " };
+        let _ = writeln!(out, "{taken} {rule} ({times}): {reason}");
     }
 }
 

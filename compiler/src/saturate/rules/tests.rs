@@ -36,7 +36,7 @@ fn forms(m: &Module, rule: &Rule) -> Vec<Module> {
     let is_output = |v: ValueId| m.outputs.iter().any(|p| p.value == v);
     let leaf = |v: ValueId| -> Leaf { leaves[v.index()].clone() };
     let piece = Piece::of(&m.graph, 0..m.graph.nodes.len(), Level::O2, is_output, leaf);
-    let mut classes = Classes::of(&piece.shape);
+    let mut classes = Classes::of(&piece.shape, false);
     classes.explore(&rules, 2);
     let mut out = Vec::new();
     for port in &m.outputs {
