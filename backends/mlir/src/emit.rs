@@ -183,7 +183,7 @@ fn body<'c>(
     buffers(&kernel.body, &mut used, MAX_DEPTH)?;
     for b in used {
         if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
-            let mut p = e.ir.frame(frames, *n);
+            let mut p = e.ir.frame(frames, *n, if machine.gpu { 8 } else { 4 });
             if machine.gpu {
                 let number = e.frame_number(b, tick)?;
                 let buffer = e.buffer(b)?;

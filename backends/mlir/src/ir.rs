@@ -359,11 +359,11 @@ impl<'c> Ir<'c> {
         self.element(base, self.types.i8, index)
     }
 
-    /// Entry `n` of the table of current host frames.
-    pub fn frame(&mut self, frames: V<'c>, n: u32) -> V<'c> {
+    /// Entry `n` of a table of pointers that lie at multiples of `align`.
+    pub fn frame(&mut self, frames: V<'c>, n: u32, align: i64) -> V<'c> {
         let n = self.i64(n.into());
         let at = self.element(frames, self.types.ptr, n);
-        self.load(at, self.types.ptr, 4)
+        self.load(at, self.types.ptr, align)
     }
 
     /// Sets entry `n` of the table of current host frames.

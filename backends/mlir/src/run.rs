@@ -69,7 +69,7 @@ pub(crate) fn entry<'c>(
         let n = n.ok_or_else(|| Unsupported::new("more than 65535 host arrays", "join arrays"))?;
         let frames = ir.pointers(n.max(1));
         for k in 0..n {
-            let p = ir.frame(host, k);
+            let p = ir.frame(host, k, 4);
             ir.set_frame(frames, k, p);
         }
         let end = ir.add(first, ticks);
@@ -250,7 +250,7 @@ impl<'c> Way<'c, '_> {
         let (base, at) = match self.layout.buffers.get(e.buf.index()).ok_or_else(missing)? {
             Place::Arena(first) => (self.arena, first + at),
             Place::Consts(first) => (self.consts, first + at),
-            Place::Host(n) => (self.ir.frame(self.frames, *n), at),
+            Place::Host(n) => (self.ir.frame(self.frames, *n, 4), at),
         };
         let p = self.ir.beyond(base, at as i64);
         Ok(self.ir.load(p, ty, buffer.elem.size() as i64))
@@ -262,7 +262,7 @@ impl<'c> Way<'c, '_> {
             let b = self.program.buffers.get(buf.index()).ok_or_else(|| Unsupported::malformed("a host array"))?;
             let bytes = b.len.saturating_mul(b.elem.size() as u64) as i64;
             let next = |w: &mut Self| {
-                let p = w.ir.frame(w.frames, k as u32);
+                let p = w.ir.frame(w.frames, k as u32, 4);
                 let p = w.ir.beyond(p, bytes);
                 w.ir.set_frame(w.frames, k as u32, p);
                 Ok(())

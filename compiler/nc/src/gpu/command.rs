@@ -56,8 +56,11 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     for e in &emit {
         match e {
             Emit::Kernels => files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes())),
-            // The first stage is the same for all.
-            Emit::Mlir => files.push((format!("{stem}.mlir"), stage(arches[0], Stage::Mlir)?)),
+            // These stages are the same for all.
+            Emit::Mlir => {
+                files.push((format!("{stem}.mlir"), stage(arches[0], Stage::Mlir)?));
+                files.push((format!("{stem}.nvvm.mlir"), stage(arches[0], Stage::Nvvm)?));
+            }
             Emit::Llvm => {
                 for a in &arches {
                     files.push((format!("{stem}.{}.ll", a.name()), stage(*a, Stage::Llvm)?));
