@@ -16,6 +16,7 @@ use nc_spinnaker2::bundle::{Bundle, Manifest, Place};
 use nc_spinnaker2::check::check;
 use nc_spinnaker2::compile::{Mapping, Options, SYMBOL, Toolchain, build, map, serve};
 use nc_spinnaker2::emulate::{Emulator, Fault, Injection, Service, serial};
+use nc_spinnaker2::flatten::flatten;
 use nc_spinnaker2::machine::Machine;
 use nc_spinnaker2::scheduler::Word;
 use std::sync::{Arc, Mutex};
@@ -103,6 +104,7 @@ struct Built {
 }
 
 fn built(module: &Module, options: &Options) -> Result<Built, Vec<Diagnostic>> {
+    let module = &flatten(module).map_err(|e| vec![e.diagnostic()])?;
     let mapping = map(module, options, &Tools)?;
     let bundle = build(module, &mapping, options, &Tools)?;
     check(&bundle, module, 1 << 24, &Tools)?;

@@ -1,6 +1,6 @@
 //! Models on many-core neuromorphic chips of the SpiNNaker2 kind.
 //!
-//! A model is split into pieces by targets ([`split`]), pieces and what passes between them become tasks and streams
+//! Populations become vectors ([`mod@flatten`]), a model is split into pieces by targets ([`mod@split`]), pieces and what passes between them become tasks and streams
 //! ([`plan`]), which get cores ([`place`]), keys ([`keys`]) and routes ([`route`]). Each core has an image ([`memory`],
 //! [`scheduler`], [`elf`]); all that is known of a mapping stands in a [`bundle`]. Machines are data ([`machine`]).
 //! [`check`] holds a bundle against the model, [`emulate`] runs it.
@@ -11,6 +11,7 @@ pub mod codes;
 pub mod compile;
 pub mod elf;
 pub mod emulate;
+pub mod flatten;
 pub mod keys;
 pub mod machine;
 pub mod memory;

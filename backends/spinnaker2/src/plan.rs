@@ -2,7 +2,7 @@
 
 use crate::bundle::{Role, Source, Stream, kind};
 use crate::machine::Machine;
-use crate::split::{Feed, Piece, Split};
+use crate::split::{Feed, Piece, Split, row_count};
 use nc_ir::graph::Module;
 use nc_ir::tensor::Tensor;
 use nc_ir::types::TensorType;
@@ -93,7 +93,7 @@ struct Planner<'a> {
 /// Rows, elements of a row and the type's name.
 fn extents(ty: &TensorType) -> (u64, u64, String) {
     let shape = ty.extents().unwrap_or_default();
-    let rows = shape.first().copied().unwrap_or(1);
+    let rows = row_count(&shape).unwrap_or(1);
     let elements: u64 = shape.iter().product();
     (rows, elements.checked_div(rows).unwrap_or(0), ty.dtype.name().to_owned())
 }

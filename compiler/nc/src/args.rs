@@ -492,11 +492,14 @@ pub struct ChipArgs {
     /// Split every layer into at least so many pieces, for speed; as few as its memory needs by default
     #[arg(long = "pieces", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub parts: Option<u64>,
+    /// The seed of the search for places on the chip; results do not depend on it
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub placement: u64,
 }
 
 impl Default for ChipArgs {
     fn default() -> ChipArgs {
-        ChipArgs { machine: "spinnaker2".to_owned(), performance: None, dead: Vec::new(), parts: None }
+        ChipArgs { machine: "spinnaker2".to_owned(), performance: None, dead: Vec::new(), parts: None, placement: 1 }
     }
 }
 

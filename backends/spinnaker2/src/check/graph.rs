@@ -6,7 +6,7 @@
 //! sums of ticks.
 
 use crate::bundle::{Core, Manifest, Source};
-use crate::split::{Use, uses};
+use crate::split::{Use, axis_of, constant, for_rows, row_count, uses};
 use nc_ir::graph::connect::{SynapseTable, expand};
 use nc_ir::graph::{ConnId, ConstId, Graph, LineId, Module, Node, Op, ValueId};
 use nc_ir::tensor::Tensor;
@@ -189,7 +189,8 @@ impl<'a> Proof<'a, '_> {
             let mut all = whole.clone();
             all.iter_mut().for_each(|n| *n = 0);
             let (mut from, mut to) = (all, whole.clone());
-            if let (Some(a), Some(b)) = (from.first_mut(), to.first_mut()) {
+            let axis = axis_of(&whole);
+            if let (Some(a), Some(b)) = (from.get_mut(axis), to.get_mut(axis)) {
                 (*a, *b) = (r.start, r.end);
             }
             if *start == from
@@ -265,7 +266,8 @@ impl<'a> Proof<'a, '_> {
     fn constant(&self, ours: &Tensor, theirs: &Tensor, rows: bool) -> bool {
         match &self.rows {
             Some(r) if rows && ours != theirs => {
-                let row = theirs.bytes().len() / theirs.shape().first().copied().unwrap_or(1).max(1);
+                let shape: Vec<u64> = theirs.shape().iter().map(|n| *n as u64).collect();
+                let row = theirs.bytes().len() / row_count(&shape).unwrap_or(1).max(1) as usize;
                 let (lo, hi) = (r.start as usize * row, r.end as usize * row);
                 theirs.bytes().get(lo..hi) == Some(ours.bytes()) && ours.dtype() == theirs.dtype()
             }
@@ -287,15 +289,10 @@ impl<'a> Proof<'a, '_> {
             let (a, b) = (&self.piece.consts[a.index()].data, &self.model.module.consts[b.index()].data);
             return if self.constant(a, b, rows) { Ok(()) } else { wrong("another constant") };
         }
-        if let (Op::Slice { start, stop, step }, Op::Slice { start: from, stop: to, step: by }, false) =
-            (&ours.op, &theirs.op, rows)
-            && let (Some(k), Some(lo), Some(hi)) = (self.inputs.get(&ours.args[0]), from.first(), to.first())
-            && (start.first(), stop.first()) == (Some(&0), Some(&(hi - lo)))
-            && (step, &start[1..], &stop[1..]) == (by, &from[1..], &to[1..])
-            && by.first() == Some(&1)
+        if matches!((&ours.op, &theirs.op), (Op::Slice { .. }, Op::Slice { .. }))
+            && let Some(done) = self.slice(ours, p, theirs, m, rows)
         {
-            // Only the rows that it takes are received.
-            return self.received(*k, p.age, At { value: theirs.args[0], ..m }, Some([*lo, *hi]));
+            return done;
         }
         if !same_regions(self.piece, &ours.regions, self.model.module, &theirs.regions) {
             return wrong("another region");
@@ -312,7 +309,7 @@ impl<'a> Proof<'a, '_> {
                 return self.delivery((ours, *a, *la, *na), p, (theirs, *b, *lb, *nb), m, rows);
             }
             (Op::PlasticPost { conn: a }, Op::PlasticPost { conn: b }) => self.synapses(*a, *b, 0, rows)?,
-            (a, b) if !self.same_op(a, b, rows) => return wrong(&format!("{a:?} instead of {b:?}")),
+            (a, b) if !self.same_op(a, b, theirs, rows) => return wrong(&format!("{a:?} instead of {b:?}")),
             _ => {}
         }
         if ours.args.len() != theirs.args.len() {
@@ -321,27 +318,61 @@ impl<'a> Proof<'a, '_> {
         let by_row = if rows { uses(self.model.module, theirs) } else { Some(vec![Use::Full; theirs.args.len()]) };
         let Some(by_row) = by_row else { return wrong("it cannot be computed by rows") };
         for ((a, b), u) in ours.args.iter().zip(&theirs.args).zip(by_row) {
+            if let (Use::Along(axis), Some(r)) = (u, &self.rows) {
+                let (mine, whole) = (constant(self.piece, *a), constant(self.model.module, *b));
+                let data = |m: &'_ Module, id: Option<ConstId>| id.map(|id| m.consts[id.index()].data.clone());
+                let is = match (data(self.piece, mine), data(self.model.module, whole)) {
+                    (Some(a), Some(b)) => is_part(&a, &b, axis, r),
+                    _ => false,
+                };
+                if !is {
+                    return wrong("another constant");
+                }
+                continue;
+            }
             self.same(At { value: *a, ..p }, At { value: *b, ..m }, rows && u == Use::Rows)?;
         }
         Ok(())
     }
 
+    /// A slice of which only what it takes is received, or only the piece's rows are taken. `None` if it is neither.
+    fn slice(&mut self, ours: &Node, p: At, theirs: &'a Node, m: At, rows: bool) -> Option<Result<(), String>> {
+        let (Op::Slice { start, stop, step }, Op::Slice { start: from, stop: to, step: by }) = (&ours.op, &theirs.op)
+        else {
+            return None;
+        };
+        let whole = shape(&self.model.module.graph, theirs.args[0]);
+        let axis = axis_of(&whole);
+        let (mut lo, mut hi) = (*from.get(axis)?, *to.get(axis)?);
+        if rows {
+            let r = self.rows.as_ref()?;
+            // By rows, but not the same rows of its operand.
+            if uses(self.model.module, theirs)?.first() != Some(&Use::Shifted(lo)) {
+                return None;
+            }
+            (lo, hi) = (lo + r.start, lo + r.end);
+        }
+        let others = |x: &[u64], y: &[u64]| x.len() == y.len() && (0..x.len()).all(|k| k == axis || x[k] == y[k]);
+        if step != by || by[axis] != 1 || !others(start, from) || !others(stop, to) {
+            return None;
+        }
+        let operand = At { value: theirs.args[0], ..m };
+        let taken = (start[axis], stop[axis]);
+        match self.inputs.get(&ours.args[0]) {
+            Some(k) if taken == (0, hi - lo) && (0..axis).all(|k| (from[k], to[k]) == (0, 1)) => {
+                Some(self.received(*k, p.age, operand, Some([lo, hi])))
+            }
+            _ if rows && taken == (lo, hi) => Some(self.same(At { value: ours.args[0], ..p }, operand, false)),
+            _ => None,
+        }
+    }
+
     /// Equal operations, but for the extents of the piece's rows.
-    fn same_op(&self, ours: &Op, theirs: &Op, rows: bool) -> bool {
+    fn same_op(&self, ours: &Op, theirs: &Op, node: &Node, rows: bool) -> bool {
         let Some(r) = self.rows.as_ref().filter(|_| rows) else { return ours == theirs };
         let mut op = theirs.clone();
-        match &mut op {
-            Op::Broadcast { shape } | Op::Reshape { shape } => {
-                if let Some(n) = shape.first_mut() {
-                    *n = r.end - r.start;
-                }
-            }
-            Op::Slice { stop, .. } => {
-                if let Some(n) = stop.first_mut() {
-                    *n = r.end - r.start;
-                }
-            }
-            _ => {}
+        if let Some(first) = node.results.first() {
+            for_rows(&mut op, &shape(&self.model.module.graph, *first), r);
         }
         *ours == op
     }
@@ -413,6 +444,24 @@ impl<'a> Proof<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// True if `ours` is the part `r` of `theirs` along an axis: element by element.
+fn is_part(ours: &Tensor, theirs: &Tensor, axis: usize, r: &Range<u64>) -> bool {
+    let size = theirs.dtype().size();
+    let mut expected = theirs.shape().to_vec();
+    let (Some(extent), Some(n)) = (expected.get(axis).copied(), r.end.checked_sub(r.start)) else { return false };
+    expected[axis] = n as usize;
+    if ours.shape() != expected || ours.dtype() != theirs.dtype() || r.end > extent as u64 || n == 0 {
+        return false;
+    }
+    let inner: usize = expected[axis + 1..].iter().product();
+    ours.bytes().chunks_exact(size).enumerate().all(|(k, x)| {
+        let (place, rest) = (k / inner.max(1), k % inner.max(1));
+        let (outer, row) = (place / n as usize, place % n as usize + r.start as usize);
+        let at = ((outer * extent + row) * inner + rest) * size;
+        theirs.bytes().get(at..at + size) == Some(x)
+    })
 }
 
 /// Equal regions, whose constants are in the pools of two modules.

@@ -18,6 +18,7 @@ mod image;
 use crate::bundle::{Bundle, Core, Manifest, Place, Role, Source, Stream};
 use crate::compile::Toolchain;
 use crate::route::neighbour;
+use crate::split::row_count;
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Module, ValueId};
 use nc_ir::types::TensorType;
@@ -111,7 +112,7 @@ fn streams(m: &Manifest, module: &Module) -> Result<(), String> {
         let shape = ty.extents().unwrap_or_default();
         let elements: u64 = shape.iter().product();
         let fits = s.dtype == ty.dtype.name()
-            && s.rows == shape.first().copied().unwrap_or(1)
+            && s.rows == row_count(&shape).unwrap_or(1)
             && s.rows.checked_mul(s.row_elements) == Some(elements);
         ensure(fits, || format!("{} has not the type of the model's value", s.name))?;
         let parts = s.parts >= 1 && s.parts <= s.rows.max(1);

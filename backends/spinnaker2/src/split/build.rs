@@ -1,6 +1,7 @@
 //! Writes the pieces.
 
-use super::facts::{Facts, Kind, Use, extents, uses};
+use super::facts::{Facts, Kind};
+use super::uses::{Use, axis_of, constant, extents, for_rows, row_count, uses};
 use super::{Feed, Piece, Population, Signal, Split, SplitError};
 use nc_ir::graph::connect::{Delays, SynapseTable, Weights, expand};
 use nc_ir::graph::{
@@ -151,13 +152,13 @@ impl Builder {
                 w.rows.insert(node.results[0], new);
                 continue;
             }
-            let uses = uses(&self.facts.module, &node);
-            let mut args = Vec::with_capacity(node.args.len());
-            for (j, a) in node.args.iter().enumerate() {
-                let by_rows = uses.as_ref().is_some_and(|u| u[j] == Use::Rows);
-                args.push(if by_rows { self.own(&mut w, *a)? } else { self.whole(&mut w, *a)? });
-            }
-            let new = self.compute(&mut w, &node, args)?;
+            let new = match self.shifted(&mut w, &node)? {
+                Some(new) => vec![new],
+                None => {
+                    let args = self.operands(&mut w, &node)?;
+                    self.compute(&mut w, &node, args)?
+                }
+            };
             for (old, new) in node.results.iter().zip(new) {
                 w.rows.insert(*old, new);
             }
@@ -174,6 +175,63 @@ impl Builder {
         }
         w.piece.module.sparse = self.sparse(&w);
         Ok(w)
+    }
+
+    /// What a node of the piece takes.
+    fn operands(&mut self, w: &mut Writer, node: &Node) -> Result<Vec<ValueId>, SplitError> {
+        let uses = uses(&self.facts.module, node);
+        let mut args = Vec::with_capacity(node.args.len());
+        for (j, a) in node.args.iter().enumerate() {
+            args.push(match (uses.as_ref().map(|u| u[j]), w.piece.rows.clone()) {
+                (Some(Use::Rows), _) => self.own(w, *a)?,
+                (Some(Use::Along(axis)), Some(r)) => self.along(w, *a, axis, &r)?,
+                _ => self.whole(w, *a)?,
+            });
+        }
+        Ok(args)
+    }
+
+    /// As much of a constant along an axis as the piece has rows.
+    fn along(&self, w: &mut Writer, v: ValueId, axis: usize, r: &Range<u64>) -> Result<ValueId, SplitError> {
+        let none = || SplitError(format!("`{v}` is not a constant"));
+        let data = &self.facts.module.consts[constant(&self.facts.module, v).ok_or_else(none)?.index()].data;
+        let id = w.piece.module.add_const("", along(data, axis, r));
+        push(&mut w.piece.module, Op::Const { id }, vec![], vec![]).map(|r| r[0])
+    }
+
+    /// The piece's rows of a slice whose rows lie elsewhere in its operand.
+    fn shifted(&mut self, w: &mut Writer, node: &Node) -> Result<Option<ValueId>, SplitError> {
+        let Op::Slice { start, stop, step } = &node.op else { return Ok(None) };
+        let Some(Use::Shifted(lo)) = uses(&self.facts.module, node).map(|u| u[0]) else { return Ok(None) };
+        let Some(r) = w.piece.rows.clone() else { return Ok(None) };
+        let axis = axis_of(&extents(&self.facts.module.graph, node.results[0]));
+        let own = lo + r.start..lo + r.end;
+        let (mut start, mut stop) = (start.clone(), stop.clone());
+        let fed = match self.fed_rows(w, node.args[0], own.clone()) {
+            Some(fed) => {
+                (start[axis], stop[axis]) = (0, own.end - own.start);
+                fed
+            }
+            None => {
+                (start[axis], stop[axis]) = (own.start, own.end);
+                self.whole(w, node.args[0])?
+            }
+        };
+        let op = Op::Slice { start, stop, step: step.clone() };
+        push(&mut w.piece.module, op, vec![fed], vec![]).map(|r| Some(r[0]))
+    }
+
+    /// Some rows of a value that comes from elsewhere, if they can come alone.
+    fn fed_rows(&mut self, w: &mut Writer, v: ValueId, rows: Range<u64>) -> Option<ValueId> {
+        match self.facts.whole_kind(v) {
+            Kind::Host(input) => Some(self.feed(w, v, Feed::Host { input, rows: Some(rows) })),
+            Kind::State(s) => Some(self.late_state(w, s, Some(rows))),
+            Kind::Node(_) => {
+                let signal = self.signal(v);
+                Some(self.feed(w, v, Feed::Now { signal, rows: Some(rows) }))
+            }
+            Kind::Anywhere | Kind::Past(..) | Kind::Moved(_) => None,
+        }
     }
 
     /// Names of the piece's inputs and states that are mostly zero.
@@ -216,8 +274,9 @@ impl Builder {
     /// The type of some rows of a value.
     fn ty(&self, v: ValueId, r: &Rows) -> TensorType {
         let mut shape = extents(&self.facts.module.graph, v);
-        if let (Some(r), Some(first)) = (r, shape.first_mut()) {
-            *first = r.end - r.start;
+        let axis = axis_of(&shape);
+        if let (Some(r), Some(n)) = (r, shape.get_mut(axis)) {
+            *n = r.end - r.start;
         }
         TensorType::new(self.facts.module.graph.ty(v).dtype, shape)
     }
@@ -245,6 +304,12 @@ impl Builder {
             return Ok(*v);
         }
         let r = w.piece.rows.clone();
+        if self.facts.turned(v) && self.facts.population[v.index()] != w.population {
+            return match &r {
+                None => self.whole(w, v),
+                Some(r) => self.rows_anywhere(w, v, r),
+            };
+        }
         let new = match self.facts.kind(v) {
             Kind::Host(input) => self.feed(w, v, Feed::Host { input, rows: r }),
             Kind::State(_) if self.keeps(w, v) => {
@@ -281,8 +346,9 @@ impl Builder {
         let shape = extents(&self.facts.module.graph, v);
         let mut start = vec![0; shape.len()];
         let step = vec![1; shape.len()];
+        let axis = axis_of(&shape);
         let mut stop = shape;
-        (start[0], stop[0]) = (r.start, r.end);
+        (start[axis], stop[axis]) = (r.start, r.end);
         push(&mut w.piece.module, Op::Slice { start, stop, step }, vec![whole], vec![]).map(|r| r[0])
     }
 
@@ -364,41 +430,31 @@ impl Builder {
         let Op::Slice { start, stop, step } = &node.op else { return Ok(None) };
         let v = node.args[0];
         let whole = extents(&self.facts.module.graph, v);
-        let (Some(lo), Some(hi), Some(1)) = (start.first(), stop.first(), step.first()) else { return Ok(None) };
+        let axis = axis_of(&whole);
+        let (Some(lo), Some(hi), Some(1)) = (start.get(axis), stop.get(axis), step.get(axis)) else { return Ok(None) };
         let local = w.piece.rows.is_none() && self.facts.local(v, Some(w.population), &self.is_split);
+        // Axes before that of the rows have one element.
+        let all = (0..axis).all(|k| (start[k], stop[k]) == (0, 1));
         if w.piece.rows.is_some() && uses(&self.facts.module, node).is_some()
             || local
             || lo >= hi
-            || (*lo, Some(hi)) == (0, whole.first())
+            || !all
+            || (*lo, Some(*hi)) == (0, row_count(&whole))
         {
             return Ok(None);
         }
-        let rows = Some(*lo..*hi);
-        let fed = match self.facts.whole_kind(v) {
-            Kind::Host(input) => self.feed(w, v, Feed::Host { input, rows }),
-            Kind::State(s) => self.late_state(w, s, rows),
-            Kind::Node(_) => {
-                let signal = self.signal(v);
-                self.feed(w, v, Feed::Now { signal, rows })
-            }
-            Kind::Anywhere | Kind::Past(..) | Kind::Moved(_) => return Ok(None),
-        };
+        let Some(fed) = self.fed_rows(w, v, *lo..*hi) else { return Ok(None) };
         let (mut start, mut stop) = (start.clone(), stop.clone());
-        (start[0], stop[0]) = (0, hi - lo);
+        (start[axis], stop[axis]) = (0, hi - lo);
         let op = Op::Slice { start, stop, step: step.clone() };
         push(&mut w.piece.module, op, vec![fed], vec![]).map(|r| Some(r[0]))
     }
 
     /// A node of the piece, for its rows.
     fn compute(&mut self, w: &mut Writer, node: &Node, args: Vec<ValueId>) -> Result<Vec<ValueId>, SplitError> {
-        let count = w.piece.rows.as_ref().map(|r| r.end - r.start);
         let mut op = node.op.clone();
-        if let Some(n) = count {
-            match &mut op {
-                Op::Broadcast { shape } | Op::Reshape { shape } => shape[0] = n,
-                Op::Slice { stop, .. } => stop[0] = n,
-                _ => {}
-            }
+        if let (Some(r), Some(first)) = (&w.piece.rows, node.results.first()) {
+            for_rows(&mut op, &extents(&self.facts.module.graph, *first), r);
         }
         let mut args = args;
         match &mut op {
@@ -535,9 +591,18 @@ fn push(m: &mut Module, op: Op, args: Vec<ValueId>, regions: Vec<Graph>) -> Resu
 
 /// Some rows of a tensor.
 pub(super) fn rows(t: &Tensor, r: &Range<u64>) -> Tensor {
+    let shape: Vec<u64> = t.shape().iter().map(|n| *n as u64).collect();
+    along(t, axis_of(&shape), r)
+}
+
+/// Part of a tensor along an axis.
+fn along(t: &Tensor, axis: usize, r: &Range<u64>) -> Tensor {
     let mut shape = t.shape().to_vec();
-    let row: usize = shape[1..].iter().product::<usize>() * t.dtype().size();
-    let (lo, hi) = (r.start as usize, r.end as usize);
-    shape[0] = hi - lo;
-    Tensor::from_bytes(t.dtype(), shape, &t.bytes()[lo * row..hi * row]).unwrap_or_else(|| t.clone())
+    let inner: usize = shape[axis + 1..].iter().product::<usize>() * t.dtype().size();
+    let outer: usize = shape[..axis].iter().product();
+    let (lo, hi) = (r.start as usize * inner, r.end as usize * inner);
+    let row = shape[axis] * inner;
+    shape[axis] = (r.end - r.start) as usize;
+    let bytes: Vec<u8> = (0..outer).flat_map(|k| &t.bytes()[k * row + lo..k * row + hi]).copied().collect();
+    Tensor::from_bytes(t.dtype(), shape, &bytes).unwrap_or_else(|| t.clone())
 }

@@ -1,18 +1,10 @@
 //! Populations, levels and what is needed of what.
 
+use super::uses::{Use, extents, row_count, uses};
 use super::{Population, SplitError};
-use nc_ir::graph::{Class, Graph, LineId, Module, Node, Op, ValueId};
+use nc_ir::graph::{Class, LineId, Module, Op, ValueId};
 use nc_ir::types::DType;
 use rustc_hash::FxHashMap;
-
-/// How a node uses an operand when it is computed for some rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Use {
-    /// The same rows of it.
-    Rows,
-    /// All of it.
-    Full,
-}
 
 /// What stands behind a value that is used whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,71 +39,6 @@ pub(super) struct Facts {
     pub live: Vec<bool>,
     /// Of each node.
     pub level: Vec<u32>,
-}
-
-pub(super) fn extents(g: &Graph, v: ValueId) -> Vec<u64> {
-    g.ty(v).extents().unwrap_or_default()
-}
-
-/// How the operands are used when the results are computed row by row, or `None` if they are computed whole.
-pub(crate) fn uses(module: &Module, node: &Node) -> Option<Vec<Use>> {
-    let g = &module.graph;
-    let shape = |v: ValueId| extents(g, v);
-    let out = shape(*node.results.first()?);
-    let rows = *out.first()?;
-    if rows < 2 {
-        return None;
-    }
-    let args: Vec<Vec<u64>> = node.args.iter().map(|a| shape(*a)).collect();
-    let same = |x: &[u64]| x.first() == Some(&rows);
-    match &node.op {
-        op if op.info().class == Class::Elementwise => {
-            Some(args.iter().map(|x| if x.is_empty() { Use::Full } else { Use::Rows }).collect())
-        }
-        Op::Broadcast { .. } if args[0].len() == out.len() && same(&args[0]) => Some(vec![Use::Rows]),
-        Op::Broadcast { .. } if args[0].len() < out.len() || args[0].first() == Some(&1) => Some(vec![Use::Full]),
-        Op::Reshape { .. } | Op::Pool { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. }
-            if !same(&args[0]) =>
-        {
-            None
-        }
-        Op::Reshape { .. } => Some(vec![Use::Rows]),
-        Op::Transpose { perm } if perm.first() == Some(&0) => Some(vec![Use::Rows]),
-        Op::Slice { start, step, .. } if start[0] == 0 && step[0] == 1 => Some(vec![Use::Rows]),
-        Op::Pad { low, high, interior } if low[0] == 0 && high[0] == 0 && interior[0] == 0 => {
-            Some(vec![Use::Rows, Use::Full])
-        }
-        Op::Pool { size, .. } if size.len() < args[0].len() => Some(vec![Use::Rows]),
-        Op::Concat { axis } if *axis > 0 => Some(vec![Use::Rows; args.len()]),
-        Op::Gather { axis: 0 } if args[1].len() == 1 && same(&args[1]) => Some(vec![Use::Full, Use::Rows]),
-        Op::Gather { axis } if *axis > 0 && same(&args[0]) => Some(vec![Use::Rows, Use::Full]),
-        Op::Reduce { axes, .. } if !axes.contains(&0) && !axes.is_empty() => Some(vec![Use::Rows]),
-        Op::Argmax { axis, .. } | Op::Argmin { axis, .. } if *axis > 0 => Some(vec![Use::Rows]),
-        Op::Linear if args[0].len() == 1 => {
-            let uses = [Use::Full, Use::Rows, Use::Rows];
-            Some(uses[..args.len()].to_vec())
-        }
-        Op::Linear => {
-            let uses = [Use::Rows, Use::Full, Use::Full];
-            Some(uses[..args.len()].to_vec())
-        }
-        Op::Matmul if args[0].len() == 2 && args[1].len() == 2 => Some(vec![Use::Rows, Use::Full]),
-        Op::Conv { groups: 1, .. } if args[0].len() + 1 == args[1].len() => {
-            let uses = [Use::Full, Use::Rows, Use::Rows];
-            Some(uses[..args.len()].to_vec())
-        }
-        Op::Project { conn, now_count, .. } => {
-            let targets = module.conns.get(conn.index())?.post_len;
-            let vectors = args[*now_count..].iter().all(|x| x.is_empty() || x.as_slice() == [targets]);
-            if rows != targets || !vectors || out.len() != 1 {
-                return None;
-            }
-            let by_target = |x: &Vec<u64>| if x.is_empty() { Use::Full } else { Use::Rows };
-            let rest = args[*now_count..].iter().map(by_target);
-            Some(std::iter::repeat_n(Use::Full, *now_count).chain(rest).collect())
-        }
-        _ => None,
-    }
 }
 
 impl Facts {
@@ -191,6 +118,13 @@ impl Facts {
         }
     }
 
+    /// True for a reshape that makes other rows: whoever needs some of them takes them from the whole.
+    pub fn turned(&self, v: ValueId) -> bool {
+        let Kind::Node(k) = self.kind(v) else { return false };
+        let node = &self.module.graph.nodes[k];
+        matches!(node.op, Op::Reshape { .. }) && uses(&self.module, node).is_none()
+    }
+
     fn find(&mut self, v: usize) -> usize {
         let mut root = v;
         while self.population[root] != root {
@@ -230,7 +164,10 @@ impl Facts {
             };
             for (j, a) in node.args.iter().enumerate() {
                 let rows = uses.as_ref().is_some_and(|u| u[j] == Use::Rows);
-                if (rows || together.contains(&j)) && matches!(self.kind(*a), Kind::Node(_) | Kind::State(_)) {
+                if (rows || together.contains(&j))
+                    && !self.turned(*a)
+                    && matches!(self.kind(*a), Kind::Node(_) | Kind::State(_))
+                {
                     self.union(first, *a);
                 }
             }
@@ -250,8 +187,9 @@ impl Facts {
             });
             let p = &mut self.populations[at];
             let shape = extents(&self.module.graph, ValueId(v as u32));
-            p.divisible &= !whole && shape.first().is_some_and(|n| *n > 1);
-            p.rows = p.rows.max(shape.first().copied().unwrap_or(1));
+            let rows = row_count(&shape).unwrap_or(1);
+            p.divisible &= !whole && rows > 1;
+            p.rows = p.rows.max(rows);
         }
         let of: Vec<usize> = (0..self.population.len()).map(|v| number[&self.find(v)]).collect();
         self.population = of;
@@ -268,7 +206,7 @@ impl Facts {
         let mut found = Vec::new();
         for (j, a) in node.args.iter().enumerate() {
             let rows = uses.as_ref().is_some_and(|u| u[j] == Use::Rows);
-            if rows || self.local(*a, own, split) {
+            if rows && !self.turned(*a) || self.local(*a, own, split) {
                 if let Kind::Node(d) = self.kind(*a) {
                     found.push((d, 0));
                 }

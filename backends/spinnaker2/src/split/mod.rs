@@ -1,8 +1,8 @@
 //! A model split into pieces, so that together they compute it to the bit.
 //!
 //! Values that are computed row by row from each other form a population: element-wise chains, rows of products,
-//! targets of synapses. A population is split by rows of its leading axis, that is by target and never by source, so
-//! every chain of arithmetic stays whole in one piece and keeps its order. Everything else that a row needs, such as
+//! targets of synapses. A population is split by rows of its first axis that has more than one element, that is by
+//! target and never by source, so every chain of arithmetic stays whole in one piece and keeps its order. Everything else that a row needs, such as
 //! the input vector of a product or the spikes of a source, is a [`Signal`], which reaches a piece as a whole
 //! ([`Feed::Now`]).
 //!
@@ -17,10 +17,11 @@
 mod build;
 mod facts;
 mod run;
+mod uses;
 
 pub use build::split;
-pub(crate) use facts::{Use, uses};
 pub use run::Board;
+pub(crate) use uses::{Use, axis_of, constant, for_rows, row_count, uses};
 
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Module, ValueId};
@@ -34,7 +35,7 @@ use std::ops::Range;
 pub struct Population {
     /// Name of one of its values, for messages.
     pub name: String,
-    /// Extent of the leading axis; 1 if it cannot be split.
+    /// Number of rows; 1 if it cannot be split.
     pub rows: u64,
     /// False if it is computed whole.
     pub divisible: bool,

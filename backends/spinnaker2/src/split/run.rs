@@ -70,8 +70,10 @@ impl Board {
         for (k, s, t) in given {
             let ty = &self.split.signals[s].ty;
             let whole = self.now[s].get_or_insert_with(|| Tensor::zeros(ty.dtype, shape(ty)));
-            let row = t.bytes().len() / t.shape().first().copied().unwrap_or(1).max(1);
-            let at = self.split.pieces[k].rows.as_ref().map_or(0, |r| r.start as usize * row);
+            let at = self.split.pieces[k].rows.as_ref().map_or(0, |r| {
+                let row = t.bytes().len() / (r.end - r.start).max(1) as usize;
+                r.start as usize * row
+            });
             whole.bytes_mut()[at..at + t.bytes().len()].copy_from_slice(t.bytes());
         }
     }

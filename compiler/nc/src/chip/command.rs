@@ -1,6 +1,6 @@
 //! `nc compile --target spinnaker2` and `nc view`.
 
-use super::{Tools, bundle, folder, options};
+use super::{Tools, bundle, folder, options, prepare};
 use crate::args::{CompileArgs, Emit, Target, ViewArgs};
 use crate::compile::{make_folder, write_all};
 use crate::render::Reporter;
@@ -30,7 +30,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         write_all(&args.output, &folder::files(&bundle))?;
         return print(&nc_spinnaker2::report::summary(&bundle.manifest));
     }
-    let solved = nc_compiler::prepare(module.clone(), &tools.passes, &mut Vec::new())?;
+    let solved = prepare(module.clone(), &tools)?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     for e in &args.emit {
         match e {

@@ -108,7 +108,17 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
         options.dead.push(Place { chip: *chip, core: *core });
     }
     options.parts = args.parts.unwrap_or(1);
+    options.seed = args.placement;
     Ok(options)
+}
+
+/// The module that is split: its equations solved, its populations vectors.
+///
+/// # Errors
+/// What the passes refuse; E0851.
+pub fn prepare(module: Module, tools: &Tools) -> Result<Module, Vec<Diagnostic>> {
+    let module = nc_compiler::prepare(module, &tools.passes, &mut Vec::new())?;
+    nc_spinnaker2::flatten::flatten(&module).map_err(|e| vec![e.diagnostic()])
 }
 
 /// Compiles a module for a chip, and checks the bundle.
@@ -116,7 +126,7 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
 /// # Errors
 /// What the passes, the mapping and the code generator refuse.
 pub fn bundle(module: Module, options: &Options, tools: &Tools) -> Result<Bundle, Vec<Diagnostic>> {
-    let module = nc_compiler::prepare(module, &tools.passes, &mut Vec::new())?;
+    let module = prepare(module, tools)?;
     let bundle = nc_spinnaker2::compile::compile(&module, options, tools)?;
     nc_spinnaker2::check::check(&bundle, &module, options.max_synapses, tools)?;
     Ok(bundle)
