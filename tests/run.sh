@@ -51,7 +51,7 @@ if [ -e "$llvm/lib/libMLIR.so" ] && [ -e "$llvm/lib/libclang.so" ]; then
     cargo clippy --locked "${profile[@]}" -p nc-mlir --features llvm --all-targets -- -D warnings
     cargo test --locked "${profile[@]}" -p nc-mlir --features llvm --no-fail-fast
     cargo clippy --locked "${profile[@]}" -p nc --features mlir --all-targets -- -D warnings
-    cargo test --locked "${profile[@]}" -p nc --features mlir --no-fail-fast --test cli --test gpu
+    cargo test --locked "${profile[@]}" -p nc --features mlir --no-fail-fast --test cli --test gpu --test chip
     # All models of the file tests, through LLVM, and as the threads of a graphics processor.
     cargo run --locked "${profile[@]}" -p nc --features mlir -- test --target llvm,gpu-host tests/filetests examples
     if [ -z "${NC_PTXAS:-}" ]; then

@@ -171,7 +171,9 @@ fn readme_commands() -> Vec<String> {
 fn ci_runs_the_test_command_of_the_readme() {
     let commands = readme_commands();
     assert_eq!(commands.len(), 2, "{commands:?}");
-    assert!(commands[0].starts_with("cargo run --release -p nc -- run "), "{}", commands[0]);
+    assert!(commands[0].starts_with("examples/") && root().join(&commands[0]).is_file(), "{}", commands[0]);
+    let first = std::fs::read_to_string(root().join(&commands[0])).expect("a script");
+    assert!(first.starts_with("#!/usr/bin/env bash\n") && first.contains("\nset -euo pipefail\n"));
     let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
     let last = ci.lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default();
     assert_eq!(last, format!("exec {}", commands[1]));

@@ -353,7 +353,7 @@ fn what_does_not_fit_is_refused_with_what_is_missing() {
 #[test]
 fn a_manifest_is_read_as_it_was_written() {
     let (_, b) = small();
-    let text = b.bundle.manifest.text();
+    let text = b.bundle.manifest.text().expect("JSON");
     assert_eq!(Manifest::parse(&text).expect("a manifest"), b.bundle.manifest);
     assert!(
         Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 1", "\"version\": 9")).is_err()

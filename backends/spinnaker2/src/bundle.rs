@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What [`Manifest::format`] says.
 pub const FORMAT: &str = "nc-spinnaker2";
 /// What [`Manifest::version`] says.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the manifest in a bundle.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -31,6 +31,8 @@ pub struct Manifest {
     pub format: String,
     /// [`VERSION`].
     pub version: u32,
+    /// Share of the elements of values that are mostly zero that slots are sized for, from 0 to 1.
+    pub activity: f64,
     /// Name of the model.
     pub model: String,
     /// Seconds of the model's clock, if it has one.
@@ -355,8 +357,11 @@ impl Manifest {
     }
 
     /// The text of the manifest.
-    pub fn text(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// What JSON cannot hold.
+    pub fn text(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|e| e.to_string())
     }
 
     /// True if some core receives rows of a part; what nobody receives is not sent.

@@ -1,6 +1,6 @@
 //! From a model to a bundle: partition under the memory of a core, placement, keys, routes, images, slots.
 
-use crate::bundle::{Bundle, Core, FORMAT, Manifest, Place, Port, Role, Slot, VERSION};
+use crate::bundle::{Bundle, Core, FORMAT, Manifest, Place, Port, Role, Slot, Source, VERSION};
 use crate::elf::{self, Segment};
 use crate::emulate::{Emulator, Executor, Service};
 use crate::keys;
@@ -61,6 +61,8 @@ pub struct Options {
     pub seed: u64,
     /// Moves of the placement.
     pub moves: u64,
+    /// Share of the elements of spikes, and of other values that are mostly zero, that slots are sized for.
+    pub activity: f64,
     /// Most synapses to expand.
     pub max_synapses: u64,
 }
@@ -68,7 +70,8 @@ pub struct Options {
 impl Options {
     /// The usual choices for a machine.
     pub fn new(machine: Machine) -> Options {
-        Options { machine, level: None, dead: Vec::new(), parts: 1, seed: 1, moves: 20_000, max_synapses: 1 << 28 }
+        let (level, dead) = (None, Vec::new());
+        Options { machine, level, dead, parts: 1, seed: 1, moves: 20_000, activity: 1.0, max_synapses: 1 << 28 }
     }
 }
 
@@ -377,6 +380,7 @@ pub fn build(
     let manifest = Manifest {
         format: FORMAT.to_owned(),
         version: VERSION,
+        activity: options.activity,
         model: module.name.clone(),
         dt: module.dt.map(|d| d.0),
         machine: machine.clone(),
@@ -403,21 +407,48 @@ pub fn build(
         tables: mapping.tables.tables.clone(),
     };
     let mut bundle = Bundle { manifest, files };
-    size_slots(&mut bundle, mapping, tools)?;
+    let shares = bundle.manifest.streams.iter().map(|s| if seldom(module, s.source) { options.activity } else { 1.0 });
+    let shares = shares.collect();
+    size_slots(&mut bundle, mapping, shares, tools)?;
     Ok(bundle)
 }
 
 /// Ticks of the run that sizes slots.
 const WORST_TICKS: u64 = 2;
 
-/// Sizes the slots of a tick: what the cores' own code takes when every element of every value counts, and a quarter
-/// more.
-fn size_slots(bundle: &mut Bundle, mapping: &Mapping, tools: &dyn Toolchain) -> Result<(), Vec<Diagnostic>> {
+/// True for values that are mostly zero: spikes, what is declared so, and what is masked by a truth value.
+fn seldom(module: &Module, source: Source) -> bool {
+    let g = &module.graph;
+    let defined = |v: ValueId| g.nodes.iter().find(|n| n.results.contains(&v));
+    let is_bool = |v: ValueId| g.ty(v).dtype == nc_ir::DType::Bool;
+    let declared = |name: &String| module.sparse.contains(name);
+    let v = match source {
+        Source::Input(k) => {
+            return module.inputs.get(k).is_some_and(|p| is_bool(p.value) || declared(&p.name));
+        }
+        Source::Value(v) => ValueId(v),
+    };
+    let mask =
+        |v: ValueId| defined(v).is_some_and(|n| matches!(n.op, nc_ir::graph::Op::Cast { .. }) && is_bool(n.args[0]));
+    is_bool(v)
+        || mask(v)
+        || module.states.iter().any(|s| s.next == v && declared(&s.name))
+        || defined(v).is_some_and(|n| matches!(n.op, nc_ir::graph::Op::Mul) && n.args.iter().any(|a| mask(*a)))
+}
+
+/// Sizes the slots of a tick: what the cores' own code takes when so many elements of each stream's values count, and a
+/// quarter more.
+fn size_slots(
+    bundle: &mut Bundle,
+    mapping: &Mapping,
+    shares: Vec<f64>,
+    tools: &dyn Toolchain,
+) -> Result<(), Vec<Diagnostic>> {
     let wrong = |e: String| vec![Diagnostic::error_nowhere("E0856", e)];
     let mut emulator = Emulator::new(bundle).map_err(wrong)?;
     serve(&mut emulator, mapping, tools);
     let execute: Executor<'_> = &|n, f| tools.execute(n, f);
-    let needed = emulator.worst_case(WORST_TICKS, execute).map_err(|f| wrong(f.describe(&bundle.manifest)))?;
+    let needed = emulator.worst_case(WORST_TICKS, shares, execute).map_err(|f| wrong(f.describe(&bundle.manifest)))?;
     let m = &mut bundle.manifest;
     let margin = |x: u64| (x + x / 4 + 64).next_multiple_of(16);
     for (slot, [compute, send]) in m.slots.iter_mut().zip(needed) {

@@ -83,10 +83,11 @@ pub fn summary(m: &Manifest) -> String {
     let slots: u64 = m.slots.iter().map(|s| s.compute_cycles + s.send_cycles).sum();
     let _ = write!(
         out,
-        "tick      {} in {} slots that take {} when everything is active",
+        "tick      {} in {} slots that take {} when {}",
         time(tick),
         m.slots.len(),
-        time(slots as f64 / m.clock_hz())
+        time(slots as f64 / m.clock_hz()),
+        sized_for(m)
     );
     match m.dt {
         Some(dt) if tick > dt * 1.0001 => {
@@ -241,4 +242,12 @@ pub fn load_spec(m: &Manifest) -> String {
         "mem_regions_to_read": regions(Role::Sink),
     });
     serde_json::to_string_pretty(&spec).unwrap_or_default()
+}
+
+/// What slots are sized for.
+pub(crate) fn sized_for(m: &Manifest) -> String {
+    match m.activity {
+        a if a >= 1.0 => "everything is active".to_owned(),
+        a => format!("{}% of what is mostly zero is active", (a * 1e4).round() / 1e2),
+    }
 }

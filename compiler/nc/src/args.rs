@@ -495,11 +495,22 @@ pub struct ChipArgs {
     /// The seed of the search for places on the chip; results do not depend on it
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub placement: u64,
+    /// The share of spikes, and of other values that are mostly zero, that slots of time are sized for, above 0 and at
+    /// most 1. A run in which one slot is too short ends with an error
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    pub activity: f64,
 }
 
 impl Default for ChipArgs {
     fn default() -> ChipArgs {
-        ChipArgs { machine: "spinnaker2".to_owned(), performance: None, dead: Vec::new(), parts: None, placement: 1 }
+        ChipArgs {
+            machine: "spinnaker2".to_owned(),
+            performance: None,
+            dead: Vec::new(),
+            parts: None,
+            placement: 1,
+            activity: 1.0,
+        }
     }
 }
 
@@ -603,6 +614,12 @@ fn level(text: &str) -> Result<Level, String> {
         "2" => Ok(Level::O2),
         _ => Err("the levels are -O0, -O1 and -O2".to_owned()),
     }
+}
+
+/// Reads a share above 0 and at most 1.
+fn share(text: &str) -> Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "a number was expected".to_owned())?;
+    if x > 0.0 && x <= 1.0 { Ok(x) } else { Err("expected a share above 0 and at most 1".to_owned()) }
 }
 
 /// `CHIP:CORE`.

@@ -42,8 +42,8 @@ pub fn on_chip(
     times: &mut Times,
 ) -> Result<Ready, Errors> {
     let start = Instant::now();
-    let tools = chip::Tools { passes: options.clone(), threads: options.parts };
-    let bundle = chip::bundle(module.clone(), &chip::options(args)?, &tools)?;
+    let mut tools = chip::Tools { passes: options.clone(), threads: options.parts, lean: false };
+    let bundle = chip::bundle(module.clone(), &chip::options(args)?, &mut tools)?;
     times.push(("map and compile".to_owned(), start.elapsed()));
     let ready = of_bundle(&bundle, options.parts)?;
     Ok(Ready { module: Arc::new(module), ..ready })

@@ -168,8 +168,8 @@ pub struct Emulator {
     slots: Vec<[u64; 2]>,
     sent: u64,
     injection: Injection,
-    /// Runs as if every element of every frame counted, to find the most cycles.
-    worst: bool,
+    /// Runs as if so many of the elements of each stream's frames counted, to find the most cycles.
+    worst: Option<Vec<f64>>,
 }
 
 impl Clone for Emulator {
@@ -184,7 +184,7 @@ impl Clone for Emulator {
             slots: self.slots.clone(),
             sent: self.sent,
             injection: self.injection.clone(),
-            worst: self.worst,
+            worst: self.worst.clone(),
         }
     }
 }
@@ -224,7 +224,7 @@ impl Emulator {
             slots: vec![[0; 2]; m.slots.len()],
             sent: 0,
             injection: Injection::default(),
-            worst: false,
+            worst: None,
         })
     }
 
@@ -251,10 +251,11 @@ impl Emulator {
         self.injection = injection;
     }
 
-    /// The most cycles that each slot needs, as far as it depends on packets: runs ticks in which every element counts.
-    pub fn worst_case(&mut self, ticks: u64, execute: Executor<'_>) -> Result<Vec<[u64; 2]>, Fault> {
+    /// The most cycles that each slot needs, as far as it depends on packets: runs ticks in which so many of the elements
+    /// of each stream count, from 0 to 1.
+    pub fn worst_case(&mut self, ticks: u64, shares: Vec<f64>, execute: Executor<'_>) -> Result<Vec<[u64; 2]>, Fault> {
         self.reset();
-        self.worst = true;
+        self.worst = Some(shares);
         let none: Vec<Vec<u8>> = self.manifest.inputs.iter().map(|_| Vec::new()).collect();
         let mut stopped = None;
         for _ in 0..ticks {
@@ -262,7 +263,7 @@ impl Emulator {
             stopped = stopped.or(faults.into_iter().find(|f| matches!(f, Fault::Stopped { .. })));
         }
         let found = self.slots.clone();
-        self.worst = false;
+        self.worst = None;
         self.reset();
         match stopped {
             Some(f) => Err(f),
@@ -322,15 +323,16 @@ impl Emulator {
         let limit = times.compute_cycles;
         let ns = 1e9 / m.clock_hz();
         let work: Vec<Mutex<(u64, Vec<Packet>)>> = mine.iter().map(|_| Mutex::default()).collect();
-        let (pes, worst) = (&self.pes, self.worst);
+        let (pes, shares) = (&self.pes, &self.worst);
+        let worst = shares.is_some();
         execute(mine.len(), &|k| {
             let mut pe = lock(&pes[mine[k]]);
-            if worst {
-                pe.fill(m, false);
+            if let Some(shares) = shares {
+                pe.fill(m, shares, false);
             }
             let computed = pe.compute();
-            if worst {
-                pe.fill(m, true);
+            if let Some(shares) = shares {
+                pe.fill(m, shares, true);
             }
             let (sending, packets) = pe.send();
             // Sending begins at its time, or when the core is ready.
@@ -419,7 +421,7 @@ impl Emulator {
             pe.free = 0.0;
             let most = &mut self.slots[slot][1];
             *most = (*most).max(needed);
-            if !self.worst && needed > there {
+            if self.worst.is_none() && needed > there {
                 faults.push(Fault::Overrun { tick, slot, core: k, doing: "receiving", needed, there });
             }
         }

@@ -248,21 +248,24 @@ impl Pe {
         b.try_into().map_or(0, |b| u64::from(u32::from_le_bytes(b)))
     }
 
-    /// Makes every element that the core reads, or sends, one that counts: the most work that packets can make.
-    pub fn fill(&mut self, manifest: &Manifest, outputs: bool) {
-        let mut frames: Vec<(u32, u64, &str)> = Vec::new();
+    /// Makes a share of the elements that the core reads, or sends, such that count, by the number of their stream; of
+    /// each frame at least one. With all of them, it is the most work that packets can make.
+    pub fn fill(&mut self, manifest: &Manifest, shares: &[f64], outputs: bool) {
+        let share = |stream: usize| shares.get(stream).copied().unwrap_or(1.0);
+        let mut frames: Vec<(u32, u64, &str, f64)> = Vec::new();
         if outputs {
             frames.extend(self.core.sends.iter().map(|s| {
                 let stream = &manifest.streams[s.stream];
-                (s.address, stream.elements_of(s.part), stream.dtype.as_str())
+                (s.address, stream.elements_of(s.part), stream.dtype.as_str(), share(s.stream))
             }));
         } else if self.core.role == Role::Compute {
             frames.extend(self.core.receives.iter().map(|r| {
                 let stream = &manifest.streams[r.stream];
-                (r.address, (r.rows[1] - r.rows[0]) * stream.row_elements, stream.dtype.as_str())
+                let n = (r.rows[1] - r.rows[0]) * stream.row_elements;
+                (r.address, n, stream.dtype.as_str(), share(r.stream))
             }));
         }
-        for (address, n, dtype) in frames {
+        for (address, n, dtype, share) in frames {
             let one: &[u8] = match dtype {
                 "f32" => &[0, 0, 0x80, 0x3f],
                 "f64" => &[0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
@@ -273,7 +276,11 @@ impl Pe {
                 "i16" | "u16" => &[1, 0],
                 _ => &[1],
             };
-            self.poke(address, &one.repeat(n as usize));
+            // Spread evenly: one wherever the share reaches the next whole number.
+            let none = vec![0; one.len()];
+            let counts = |k: u64| k == 0 || ((k + 1) as f64 * share).floor() > (k as f64 * share).floor();
+            let bytes: Vec<u8> = (0..n).flat_map(|k| if counts(k) { one } else { &none }).copied().collect();
+            self.poke(address, &bytes);
         }
     }
 }

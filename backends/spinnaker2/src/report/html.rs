@@ -187,9 +187,10 @@ fn slots(m: &Manifest, out: &mut String) {
     let _ = write!(
         out,
         "<h2>A tick</h2><p class=\"n\">Time slots on the length of a tick, {}: computing dark, sending and receiving light. \
-         Slots are sized for ticks in which everything is active.</p><svg viewBox=\"0 0 {w} {}\" width=\"{w}\">\
+         Slots are sized for ticks in which {}, and a quarter more.</p><svg viewBox=\"0 0 {w} {}\" width=\"{w}\">\
          <rect x=\"0\" y=\"4\" width=\"{w}\" height=\"{bar}\" fill=\"#f3f5f8\" stroke=\"#9aa5b8\"/>",
         time(m.tick_cycles as f64 / m.clock_hz()),
+        super::sized_for(m),
         bar + 8.0
     );
     let mut at = 0.0;

@@ -1,6 +1,6 @@
 //! `nc compile --target spinnaker2` and `nc view`.
 
-use super::{Tools, bundle, folder, options, prepare};
+use super::{Tools, bundle, fitted, folder, options, prepare};
 use crate::args::{CompileArgs, Emit, Target, ViewArgs};
 use crate::compile::{make_folder, write_all};
 use crate::render::Reporter;
@@ -22,12 +22,14 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     let loaded = driver::load(&args.model, &[], reporter)?;
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let passes = args.passes.options(Target::Spinnaker2, args.model.max_memory);
-    let tools = Tools { passes, threads: args.threads };
+    let mut tools = Tools { passes, threads: args.threads, lean: false };
     let module = loaded.module;
     if args.emit.is_empty() {
-        let bundle = bundle(module, &options, &tools)?;
+        let bundle = bundle(module, &options, &mut tools)?;
         make_folder(&args.output)?;
-        write_all(&args.output, &folder::files(&bundle))?;
+        let files = folder::files(&bundle)?;
+        write_all(&args.output, &files)?;
+        folder::tidy(&args.output, &files)?;
         return print(&nc_spinnaker2::report::summary(&bundle.manifest));
     }
     let solved = prepare(module.clone(), &tools)?;
@@ -37,7 +39,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
             Emit::Graph => files.push((format!("{stem}.graph"), graph::text::print(&module).into_bytes())),
             Emit::Solved => files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes())),
             Emit::Map => {
-                let mapping = nc_spinnaker2::compile::map(&solved, &options, &tools)?;
+                let mapping = fitted(&mut tools, |t| nc_spinnaker2::compile::map(&solved, &options, t))?;
                 let text = nc_spinnaker2::report::map(&mapping, &options);
                 files.push((format!("{stem}.map"), text.into_bytes()));
             }

@@ -52,9 +52,43 @@ pub fn read(path: &Path) -> Result<Bundle, Diagnostic> {
     Ok(Bundle { manifest, files })
 }
 
+/// Removes what another bundle left in a folder: images, graphs and routing tables that are not among `files`.
+///
+/// # Errors
+/// E0630 for a file that cannot be removed.
+pub fn tidy(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Diagnostic> {
+    let failed = |path: &Path, e: &std::io::Error| {
+        Diagnostic::error_nowhere("E0630", format!("{} cannot be removed: {e}", path.display()))
+    };
+    for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, &e))? {
+        let entry = entry.map_err(|e| failed(dir, &e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_of_a_core(&name) && !files.iter().any(|(n, _)| *n == name) {
+            std::fs::remove_file(entry.path()).map_err(|e| failed(&entry.path(), &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// True for the names that a bundle gives to files of cores and chips.
+fn is_of_a_core(name: &str) -> bool {
+    let number = |x: &str| !x.is_empty() && x.bytes().all(|b| b.is_ascii_digit());
+    let Some((stem, end)) = name.rsplit_once('.') else { return false };
+    match (stem.strip_prefix("core-"), stem.strip_prefix("routes-")) {
+        (Some(place), _) => {
+            matches!(end, "elf" | "graph") && place.split_once('-').is_some_and(|(a, b)| number(a) && number(b))
+        }
+        (_, Some(chip)) => matches!(end, "txt" | "bin") && number(chip),
+        _ => false,
+    }
+}
+
 /// The files of a bundle with their names: the manifest, images, graphs, routing tables, the load specification and the
 /// report.
-pub fn files(bundle: &Bundle) -> Vec<(String, Vec<u8>)> {
+///
+/// # Errors
+/// E0857 for a manifest that JSON cannot hold.
+pub fn files(bundle: &Bundle) -> Result<Vec<(String, Vec<u8>)>, Diagnostic> {
     let m = &bundle.manifest;
     let mut all: Vec<(String, Vec<u8>)> = bundle.files.iter().map(|(n, b)| (n.clone(), b.clone())).collect();
     for (chip, table) in m.tables.iter().enumerate() {
@@ -63,6 +97,7 @@ pub fn files(bundle: &Bundle) -> Vec<(String, Vec<u8>)> {
     }
     all.push(("load.json".to_owned(), nc_spinnaker2::report::load_spec(m).into_bytes()));
     all.push(("report.html".to_owned(), nc_spinnaker2::report::html(m).into_bytes()));
-    all.push((MANIFEST.to_owned(), m.text().into_bytes()));
-    all
+    let text = m.text().map_err(|e| Diagnostic::error_nowhere("E0857", format!("the manifest is not written: {e}")))?;
+    all.push((MANIFEST.to_owned(), text.into_bytes()));
+    Ok(all)
 }

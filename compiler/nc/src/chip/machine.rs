@@ -89,6 +89,9 @@ impl Machine for Chip {
 
     fn run(&mut self, ticks: u64, inputs: &[Frames], results: &mut [Frames]) -> Result<(), Diagnostic> {
         let first = self.tick();
+        if inputs.len() != self.face.inputs.len() {
+            return Err(Diagnostic::error_nowhere("E0653", "another number of arrays than the model has"));
+        }
         for (port, frames) in self.face.results().zip(results.iter_mut()) {
             frames.set_zeros(port.frame_bytes().saturating_mul(port.frames_in(first, ticks)), &port.name)?;
         }
@@ -98,7 +101,10 @@ impl Machine for Chip {
             let mut frame = Vec::with_capacity(inputs.len());
             for (port, all) in self.face.inputs.iter().zip(inputs) {
                 let bytes = port.frame_bytes() as usize;
-                frame.push(all.bytes().get(t * bytes..(t + 1) * bytes).unwrap_or_default().to_vec());
+                let one = all.bytes().get(t * bytes..(t + 1) * bytes).ok_or_else(|| {
+                    Diagnostic::error_nowhere("E0653", format!("{:?} has not the frames of {ticks} ticks", port.name))
+                })?;
+                frame.push(one.to_vec());
             }
             let faults = self.emulator.tick(&frame, &|n, f| execute(threads, n, f));
             if let Some(f) = faults.first() {

@@ -9,6 +9,7 @@ pub use folder::{is_bundle, read};
 pub use machine::{Chip, Numbers, face_of_bundle};
 
 use crate::args::ChipArgs;
+use nc_compiler::cost::Repr;
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
 use nc_ir::kernel::Program;
@@ -25,13 +26,26 @@ pub struct Tools {
     pub passes: nc_compiler::Options,
     /// Threads to use.
     pub threads: u32,
+    /// Products take as little memory as they can, not as little time.
+    pub lean: bool,
 }
 
 impl Toolchain for Tools {
     fn lower(&self, module: &Module) -> Result<Program, Vec<Diagnostic>> {
-        let options = nc_compiler::Options { parts: 1, ..self.passes.clone() };
-        let compiled = nc_compiler::compile(module.clone(), &options)?;
-        Ok(std::sync::Arc::unwrap_or_clone(compiled.program))
+        let mut options = nc_compiler::Options { parts: 1, ..self.passes.clone() };
+        let fast = nc_compiler::compile(module.clone(), &options)?;
+        let program = std::sync::Arc::unwrap_or_clone(fast.program);
+        let others = fast
+            .products
+            .iter()
+            .filter(|c| c.chosen != Repr::Sparse && c.alternatives.iter().any(|a| a.repr == Repr::Sparse));
+        options.wishes.force.extend(others.map(|c| (c.name.clone(), Repr::Sparse)));
+        if !self.lean || options.wishes.force.is_empty() {
+            return Ok(program);
+        }
+        let small = std::sync::Arc::unwrap_or_clone(nc_compiler::compile(module.clone(), &options)?.program);
+        let bytes = |p: &Program| nc_spinnaker2::memory::tight(p).map_or(u64::MAX, |l| l.const_bytes + l.arena_bytes);
+        Ok(if bytes(&small) < bytes(&program) { small } else { program })
     }
 
     fn object(&self, program: &Program, layout: &Layout) -> Result<Vec<u8>, Diagnostic> {
@@ -109,6 +123,7 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
     }
     options.parts = args.parts.unwrap_or(1);
     options.seed = args.placement;
+    options.activity = args.activity;
     Ok(options)
 }
 
@@ -121,13 +136,29 @@ pub fn prepare(module: Module, tools: &Tools) -> Result<Module, Vec<Diagnostic>>
     nc_spinnaker2::flatten::flatten(&module).map_err(|e| vec![e.diagnostic()])
 }
 
+/// Does something with these tools, and again with products as small as they can be if it does not fit the machine.
+///
+/// # Errors
+/// As `f`.
+pub fn fitted<T>(tools: &mut Tools, f: impl Fn(&Tools) -> Result<T, Vec<Diagnostic>>) -> Result<T, Vec<Diagnostic>> {
+    match f(tools) {
+        Err(e) if !tools.lean && e.iter().any(|d| matches!(d.code, "E0852" | "E0853")) => {
+            tools.lean = true;
+            f(tools)
+        }
+        done => done,
+    }
+}
+
 /// Compiles a module for a chip, and checks the bundle.
 ///
 /// # Errors
 /// What the passes, the mapping and the code generator refuse.
-pub fn bundle(module: Module, options: &Options, tools: &Tools) -> Result<Bundle, Vec<Diagnostic>> {
+pub fn bundle(module: Module, options: &Options, tools: &mut Tools) -> Result<Bundle, Vec<Diagnostic>> {
     let module = prepare(module, tools)?;
-    let bundle = nc_spinnaker2::compile::compile(&module, options, tools)?;
-    nc_spinnaker2::check::check(&bundle, &module, options.max_synapses, tools)?;
-    Ok(bundle)
+    fitted(tools, |tools| {
+        let bundle = nc_spinnaker2::compile::compile(&module, options, tools)?;
+        nc_spinnaker2::check::check(&bundle, &module, options.max_synapses, tools)?;
+        Ok(bundle)
+    })
 }

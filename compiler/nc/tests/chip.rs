@@ -1,0 +1,181 @@
+//! Models on the emulated chip, from the command line. What needs machine code for its cores needs the feature `mlir`.
+
+mod common;
+
+use common::{LIF, Place};
+
+/// A model with a layer of weights, so that there is something to split.
+#[cfg(feature = "mlir")]
+const NET: &str = "\
+neuron Lif {
+  param beta: real = 0.875
+  input i: real
+  state v: real = 0
+  next v = beta * v + i
+  threshold v > 1
+  reset { v -= 1 }
+}
+
+net Two {
+  param W: real[12, 20] = 0.125
+  input x: spike[20]
+  pop P: Lif[12]
+  pop Q: Lif[12]
+  P.i <- linear(x, W)
+  connect P -> Q.i { rule = one_to_one; weight = 1.5; delay = 2 }
+  output p = P.spike
+  output q = Q.spike
+  output v = Q.v
+}
+";
+
+#[test]
+fn a_machine_that_is_not_there_is_refused() {
+    let p = Place::with(LIF);
+    let map = |more: &[&str]| {
+        let mut args =
+            vec!["compile", "m.nd", "--dim", "n=4", "--target", "spinnaker2", "--emit", "map", "--output", "o"];
+        args.extend(more);
+        p.nc(&args)
+    };
+    map(&[]).ok();
+    let e = map(&["--machine", "nowhere"]).fails("E0859").err;
+    assert!(e.contains("spinnaker2-board48"), "{e}");
+    let e = map(&["--dead", "0:400"]).fails("E0859").err;
+    assert!(e.contains("has no core 0:400"), "{e}");
+    let e = map(&["--performance", "warp"]).fails("E0859").err;
+    assert!(e.contains("has no performance level warp"), "{e}");
+    p.write("wrong.toml", "name = 3\n");
+    map(&["--machine", "wrong.toml"]).fails("E0859");
+}
+
+#[test]
+fn a_folder_that_is_no_bundle_is_refused() {
+    let p = Place::new();
+    std::fs::create_dir(p.path("b")).expect("a folder");
+    let e = p.nc(&["view", "b"]).fails("E0857").err;
+    assert!(e.contains("manifest.json"), "{e}");
+    p.write("b/manifest.json", "{\"format\": 1}");
+    p.nc(&["view", "b"]).fails("E0857");
+    p.nc(&["run", "b", "--steps", "1"]).fails("E0857");
+}
+
+#[cfg(feature = "mlir")]
+mod with_code {
+    use super::*;
+    use nc_ir::Tensor;
+    use serde_json::Value;
+    use std::io::Write;
+
+    fn net() -> Place {
+        let p = Place::with(NET);
+        let x: Vec<bool> = (0..40 * 20).map(|k| (k * 7 + k / 20) % 5 == 0).collect();
+        p.npz("in.npz", &[("x", Tensor::from_bools(vec![40, 20], &x).expect("as many"))]);
+        p
+    }
+
+    /// Changes the manifest of a bundle.
+    fn edit(p: &Place, change: impl FnOnce(&mut Value)) {
+        let path = p.path("b/manifest.json");
+        let mut m: Value = serde_json::from_slice(&std::fs::read(&path).expect("a manifest")).expect("JSON");
+        change(&mut m);
+        std::fs::write(path, m.to_string()).expect("a file can be written");
+    }
+
+    #[test]
+    fn runs_are_those_of_the_interpreter() {
+        let p = net();
+        let run = |target: &str, more: &[&str]| {
+            let mut args = vec!["run", "m.nd", "--input", "in.npz", "--output", "out.npz", "--target", target];
+            args.extend(more);
+            p.nc(&args).ok();
+            ["p", "q", "v"].map(|name| p.array("out.npz", name))
+        };
+        let expected = run("interp", &[]);
+        assert!(expected[1].bytes().contains(&1), "the second layer is silent: the test sees nothing");
+        for more in [&[][..], &["--pieces", "5", "--placement", "3"], &["--dead", "0:0", "--threads", "2"]] {
+            assert_eq!(expected, run("spinnaker2", more), "{more:?}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_written_shown_and_run() {
+        let p = net();
+        let compile = ["compile", "m.nd", "--target", "spinnaker2", "--output", "b"];
+        p.nc(&[&compile[..], &["--pieces", "6"]].concat()).ok();
+        let many = common::names(&p.path("b"));
+        p.nc(&compile).ok();
+        let few = common::names(&p.path("b"));
+        // What the first bundle had and the second has not is gone.
+        assert!(few.len() < many.len(), "{few:?}");
+        std::fs::remove_file(p.path("b/report.html")).expect("a report");
+        let shown = p.nc(&["view", "b"]).ok().out;
+        assert!(shown.contains("report.html") && p.path("b/report.html").is_file(), "{shown}");
+        p.nc(&["run", "m.nd", "--input", "in.npz", "--output", "a.npz", "--target", "interp"]).ok();
+        p.nc(&["run", "b", "--input", "in.npz", "--output", "c.npz"]).ok();
+        assert_eq!(p.array("a.npz", "v"), p.array("c.npz", "v"));
+        p.nc(&["run", "b", "--input", "in.npz", "--checkpoint", "state"]).fails("E0860");
+        std::fs::remove_file(p.path("b").join(few.iter().find(|n| n.ends_with(".elf")).expect("an image")))
+            .expect("gone");
+        p.nc(&["run", "b", "--input", "in.npz"]).fails("E0857");
+    }
+
+    #[test]
+    fn what_does_not_end_in_its_slot_ends_the_run() {
+        let p = net();
+        p.nc(&["compile", "m.nd", "--target", "spinnaker2", "--output", "b"]).ok();
+        edit(&p, |m| m["slots"][1]["compute_cycles"] = 16.into());
+        let e = p.nc(&["run", "b", "--input", "in.npz"]).fails("E0856").err;
+        assert!(e.contains("is still computing when slot level 1 ends"), "{e}");
+    }
+
+    #[test]
+    fn a_full_ring_ends_the_run() {
+        let p = net();
+        p.nc(&["compile", "m.nd", "--target", "spinnaker2", "--output", "b"]).ok();
+        edit(&p, |m| {
+            for core in m["cores"].as_array_mut().expect("cores") {
+                core["fifo"]["entries"] = 1.into();
+            }
+        });
+        let e = p.nc(&["run", "b", "--input", "in.npz"]).fails("E0856").err;
+        assert!(e.contains("find the ring of"), "{e}");
+    }
+
+    /// Spikes that a chip gave for a network of the NIR paper (Pedersen et al., 2024), with weights of 8 bits.
+    #[test]
+    fn a_recording_of_a_chip_is_reproduced() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let shared = std::env::var_os("NC_SHARED").map_or_else(|| root.join("../shared"), std::path::PathBuf::from);
+        let data = shared.join("data/recordings/braille");
+        if !data.is_dir() {
+            // Not `eprintln!`, which the test harness keeps to itself.
+            let text = format!("skipped: a_recording_of_a_chip_is_reproduced: nothing in {}", data.display());
+            let _ = writeln!(std::io::stderr(), "{text}");
+            return;
+        }
+        let p = Place::new();
+        let file = |name: &str| data.join(name).display().to_string();
+        let (model, input) = (file("noBias_subtract.nir"), file("in.npz"));
+        for more in [&[][..], &["--pieces", "4", "--placement", "2"]] {
+            let run = ["run", &model, "--dt", "1e-4", "--discretise", "spinnaker2,reset=subtract", "--input", &input];
+            let rest = ["--output", "out.npz", "--probe", "lif1.lif", "--target", "spinnaker2"];
+            p.nc(&[&run[..], &rest, more].concat()).ok();
+            let recorded = nc_runtime::arrays::ArrayFile::open(
+                &data.join("s2_noBias_subtract.npz"),
+                nc_runtime::arrays::Limits::default(),
+            )
+            .and_then(|f| f.read("spikes"))
+            .expect("a recording");
+            let ours = p.array("out.npz", "lif1.lif");
+            assert_eq!(recorded.shape(), [256, 40]);
+            let differ = (0..recorded.len()).filter(|k| {
+                let size = recorded.dtype().size();
+                let theirs = recorded.bytes()[k * size..(k + 1) * size].iter().any(|x| *x != 0);
+                theirs != (ours.bytes()[*k] != 0)
+            });
+            assert_eq!(differ.count(), 0, "{more:?}");
+            assert_eq!(ours.bytes().iter().filter(|x| **x != 0).count(), 119);
+        }
+    }
+}
