@@ -364,12 +364,17 @@ impl Manifest {
         serde_json::to_string_pretty(self).map_err(|e| e.to_string())
     }
 
-    /// True if some core receives rows of a part; what nobody receives is not sent.
-    pub fn is_wanted(&self, stream: usize, part: u64) -> bool {
-        let Some(s) = self.streams.get(stream) else { return false };
-        let rows = [s.row_of(part), s.row_of(part + 1)];
-        let needs = |r: &Receive| r.stream == stream && r.rows[0] < rows[1] && rows[0] < r.rows[1];
-        self.cores.iter().any(|c| c.receives.iter().any(needs))
+    /// Who receives what.
+    pub fn receivers(&self) -> Receivers<'_> {
+        let mut of: Vec<Vec<(usize, [u64; 2])>> = vec![Vec::new(); self.streams.len()];
+        for (k, c) in self.cores.iter().enumerate() {
+            for r in &c.receives {
+                if let Some(of) = of.get_mut(r.stream) {
+                    of.push((k, r.rows));
+                }
+            }
+        }
+        Receivers { streams: &self.streams, of }
     }
 
     /// Cycles of a core per second.
@@ -434,5 +439,26 @@ mod tests {
             }
             assert_eq!((s.row_of(0), s.row_of(parts)), (0, rows));
         }
+    }
+}
+
+/// Which cores, by their number in the manifest, receive rows of each stream.
+#[derive(Clone, Debug)]
+pub struct Receivers<'a> {
+    streams: &'a [Stream],
+    of: Vec<Vec<(usize, [u64; 2])>>,
+}
+
+impl Receivers<'_> {
+    /// The cores that receive rows of a part, one after the other; a core with several frames more than once.
+    pub fn cores(&self, stream: usize, part: u64) -> impl Iterator<Item = usize> {
+        let rows = self.streams.get(stream).map_or([0; 2], |s| [s.row_of(part), s.row_of(part + 1)]);
+        let of = self.of.get(stream).into_iter().flatten();
+        of.filter(move |(_, r)| r[0] < rows[1] && rows[0] < r[1]).map(|(core, _)| *core)
+    }
+
+    /// True if some core receives rows of a part; what nobody receives is not sent.
+    pub fn wants(&self, stream: usize, part: u64) -> bool {
+        self.cores(stream, part).next().is_some()
     }
 }

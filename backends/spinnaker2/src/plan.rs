@@ -54,6 +54,8 @@ pub struct Plan {
     pub outputs: Vec<usize>,
     /// The stream of each probe.
     pub probes: Vec<usize>,
+    /// Tasks that receive rows of each stream.
+    wanted: Vec<Vec<(usize, Range<u64>)>>,
 }
 
 /// Slots of a split: one that brings the inputs, one for each level.
@@ -113,7 +115,14 @@ pub fn plan(split: &Split, module: &Module, machine: &Machine) -> Plan {
     p.plan.outputs = split.outputs.iter().map(|s| p.signal(*s)).collect();
     p.plan.probes = split.probes.iter().map(|s| p.signal(*s)).collect();
     p.sinks();
-    p.plan
+    let mut plan = p.plan;
+    plan.wanted = vec![Vec::new(); plan.streams.len()];
+    for (k, t) in plan.tasks.iter().enumerate() {
+        for w in &t.receives {
+            plan.wanted[w.stream].push((k, w.rows.clone()));
+        }
+    }
+    plan
 }
 
 impl Planner<'_> {
@@ -277,10 +286,11 @@ impl Plan {
 
     /// The tasks that need a part of a stream.
     pub fn receivers(&self, stream: usize, part: u64) -> Vec<usize> {
-        let wants = |t: &Task| {
-            t.receives.iter().any(|w| w.stream == stream && self.parts_with(stream, &w.rows).contains(&part))
-        };
-        self.tasks.iter().enumerate().filter(|(_, t)| wants(t)).map(|(k, _)| k).collect()
+        let of = self.wanted[stream].iter().filter(|(_, rows)| self.parts_with(stream, rows).contains(&part));
+        let mut tasks: Vec<usize> = of.map(|(k, _)| *k).collect();
+        // Tasks ascend; one with several frames of a stream counts once.
+        tasks.dedup();
+        tasks
     }
 
     /// The most packets that come to a task in one slot, and the bytes of one in its ring.

@@ -1,7 +1,7 @@
 //! The image of a core against the manifest and the core's graph.
 
 use super::graph::Initial;
-use crate::bundle::{Bundle, Core, Role};
+use crate::bundle::{Bundle, Core, Receivers, Role};
 use crate::compile::Toolchain;
 use crate::elf;
 use crate::memory::tight;
@@ -38,6 +38,7 @@ pub fn check(
     initial: &[Option<Initial>],
     model: &Module,
     tools: &dyn Toolchain,
+    receivers: &Receivers<'_>,
 ) -> Result<(), String> {
     let m = &bundle.manifest;
     let core = &m.machine.core;
@@ -59,7 +60,7 @@ pub fn check(
     }
     let data = Data { base, bytes: &data.bytes };
     let word = |w: Word| data.word(base + 4 * w as u32);
-    tables(bundle, c, &data)?;
+    tables(bundle, c, &data, receivers)?;
     let entry = word(Word::Entry)?;
     match piece {
         None if entry != 0 => return Err("it has kernels but no graph".into()),
@@ -99,7 +100,7 @@ pub fn check(
 }
 
 /// The tables of the scheduler.
-fn tables(bundle: &Bundle, c: &Core, data: &Data<'_>) -> Result<(), String> {
+fn tables(bundle: &Bundle, c: &Core, data: &Data<'_>, receivers: &Receivers<'_>) -> Result<(), String> {
     let m = &bundle.manifest;
     let word = |w: Word| data.word(data.base + 4 * w as u32);
     let quarters = |bytes: u64| (bytes.next_multiple_of(16).max(16) / 16) as u32;
@@ -107,7 +108,7 @@ fn tables(bundle: &Bundle, c: &Core, data: &Data<'_>) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("its table of {what} says {found:?}, not {expected:?}")),
     };
-    let wanted = c.sends.iter().filter(|s| m.is_wanted(s.stream, s.part)).count() as u32;
+    let wanted = c.sends.iter().filter(|s| receivers.wants(s.stream, s.part)).count() as u32;
     let (sends, receives) = (c.sends.len() as u32, c.receives.len() as u32);
     let swapped = c.receives.iter().filter(|r| r.spare.is_some()).count() as u32;
     let sent = if c.role == Role::Source { 0 } else { sends };
@@ -133,7 +134,7 @@ fn tables(bundle: &Bundle, c: &Core, data: &Data<'_>) -> Result<(), String> {
         let n = x.elements_of(s.part);
         let count = if x.kind() == 0 { n.div_ceil(4) } else { n } as u32;
         let k = k as u32;
-        if m.is_wanted(s.stream, s.part) {
+        if receivers.wants(s.stream, s.part) {
             let expected = vec![s.address, count, x.key_of(s.part), x.kind()];
             same("packets to send", data.words(at_sends + 4 * SEND_WORDS * sending, SEND_WORDS)?, expected)?;
             sending += 1;

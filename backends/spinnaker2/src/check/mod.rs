@@ -61,10 +61,11 @@ pub fn check(
     if !errors.is_empty() {
         return Err(errors);
     }
+    let receivers = m.receivers();
     let found: Vec<Mutex<Option<String>>> = m.cores.iter().map(|_| Mutex::new(None)).collect();
     tools.execute(m.cores.len(), &|k| {
         let c = &m.cores[k];
-        if let Err(e) = image::check(bundle, c, pieces[k].as_ref(), &initial[k], module, tools) {
+        if let Err(e) = image::check(bundle, c, pieces[k].as_ref(), &initial[k], module, tools, &receivers) {
             *found[k].lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{} ({}): {e}", c.place, c.name));
         }
     });
@@ -241,8 +242,9 @@ fn routes(m: &Manifest) -> Result<(), String> {
     }
     let of: FxHashMap<Place, usize> = m.cores.iter().enumerate().map(|(k, c)| (c.place, k)).collect();
     let mut load: FxHashMap<(usize, u32), u64> = FxHashMap::default();
+    let receivers = m.receivers();
     for (sender, c) in m.cores.iter().enumerate() {
-        for s in c.sends.iter().filter(|s| m.is_wanted(s.stream, s.part)) {
+        for s in c.sends.iter().filter(|s| receivers.wants(s.stream, s.part)) {
             let x = &m.streams[s.stream];
             let (key, low) = block(x, s.part);
             let name = || format!("part {} of {}", s.part, x.name);
@@ -265,15 +267,12 @@ fn routes(m: &Manifest) -> Result<(), String> {
                     open.push(next.ok_or_else(|| format!("chip {chip} has nothing on link {link}"))?);
                 }
             }
-            let rows = [x.row_of(s.part), x.row_of(s.part + 1)];
-            for (k, r) in m.cores.iter().enumerate() {
-                let needs =
-                    |r: &&crate::bundle::Receive| r.stream == s.stream && r.rows[0] < rows[1] && rows[0] < r.rows[1];
-                let needs = r.receives.iter().any(|r| needs(&r));
-                let what = || format!("{} is not sent to {}, which needs it", name(), r.place);
-                ensure(!needs || reached.contains(&k), what)?;
-                let what = || format!("{} is sent to {}, which does not need it", name(), r.place);
-                ensure(needs || !reached.contains(&k), what)?;
+            let need: FxHashSet<usize> = receivers.cores(s.stream, s.part).collect();
+            if let Some(k) = need.iter().find(|k| !reached.contains(k)) {
+                return Err(format!("{} is not sent to {}, which needs it", name(), m.cores[*k].place));
+            }
+            if let Some(k) = reached.iter().find(|k| !need.contains(k)) {
+                return Err(format!("{} is sent to {}, which does not need it", name(), m.cores[*k].place));
             }
             for k in reached {
                 *load.entry((k, m.cores[sender].slot)).or_default() += x.elements_of(s.part);

@@ -30,8 +30,9 @@ pub fn serial(n: usize, f: &(dyn Fn(usize) + Sync)) {
 /// The traffic of a tick in which every element of every stream is sent.
 pub fn worst_traffic(m: &Manifest) -> Traffic {
     let mut network = Network::new(m);
+    let receivers = m.receivers();
     for c in &m.cores {
-        for s in c.sends.iter().filter(|s| m.is_wanted(s.stream, s.part)) {
+        for s in c.sends.iter().filter(|s| receivers.wants(s.stream, s.part)) {
             let Some(stream) = m.streams.get(s.stream) else { continue };
             network.weight = stream.elements_of(s.part);
             let words = (stream.packet_bits(&m.machine) - m.machine.router.packet_bits.value) / 32;

@@ -30,7 +30,7 @@ fn file(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
     Ok(bytes)
 }
 
-/// Reads a bundle.
+/// Reads a bundle to run it: its manifest and images, without the graphs of its pieces.
 ///
 /// # Errors
 /// E0857.
@@ -46,7 +46,9 @@ pub fn read(path: &Path) -> Result<Bundle, Diagnostic> {
             if name.contains(['/', '\\']) || name.starts_with('.') {
                 return Err(wrong(format!("{name:?} is no name of a file")));
             }
-            files.insert(name.clone(), file(&path.join(name), MAX_FILE)?);
+            if *name == c.image {
+                files.insert(name.clone(), file(&path.join(name), MAX_FILE)?);
+            }
         }
     }
     Ok(Bundle { manifest, files })
