@@ -5,7 +5,7 @@
 Each model runs in two partitions, each placed in its own way: as few pieces as memory allows, and at least three pieces of
 every layer with another placement. `examples/` come with their inputs; MODELS is a folder of trained models with one
 folder each (`model.nir`, `model.onnx`, `step.onnx`, `weights.safetensors`, inputs as `.npz`). ONNX models run one sample at
-a time (`--dim B=1`). Needs numpy, and an `nc` built with the feature mlir. Exits with 1 if a bit differs or a model is
+a time (`--dim B=1`), those of sequences with `--stream`. The interpreter runs them whole. Needs numpy, and an `nc` built with the feature mlir. Exits with 1 if a bit differs or a model is
 refused.
 """
 import argparse
@@ -23,7 +23,9 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAYS = [[], ["--pieces", "3", "--placement", "2"]]
 # What one chip is too small for.
-BOARD = ["spikegpt_tiny"]
+BOARD = ["spikegpt_tiny", "ctm_tiny/unrolled"]
+# What is no sequence: its steps all see the same input, and their number is an input too.
+WHOLE = ["ctm_tiny"]
 
 
 def dt(card):
@@ -57,10 +59,13 @@ def trained(data, tmp):
             args = [os.path.join(folder, "model.nir")]
             args += ["--dt", repr(dt(card))] if dt(card) is not None else []
             yield f"{name}/model.nir", args, os.path.join(folder, "nir_in.npz")
-        for step in ["step.onnx", "features.onnx"]:
+        for step in ["step.onnx", "features.onnx", "unrolled.onnx"]:
             path = os.path.join(folder, step)
             if os.path.exists(path):
                 yield f"{name}/{step}", [path, "--dim", "B=1"], path.replace(".onnx", "_in.npz")
+        path = os.path.join(folder, "model.onnx")
+        if os.path.exists(path) and name not in WHOLE:
+            yield f"{name}/model.onnx", [path], os.path.join(folder, "in.npz")
         for model in sorted(os.listdir(os.path.join(ROOT, "examples", "models"))):
             if model.endswith(".nd") and model.startswith(name) and not model.endswith("3.nd"):
                 to = os.path.join(tmp, name)
@@ -81,7 +86,11 @@ def shortened(path, args, to, is_step):
     for name, x in arrays.items():
         if name.startswith("_"):
             continue
-        if is_step:
+        if path.endswith("in.npz") and is_step == "model":
+            # Sequences are [ticks, samples, ..], states [samples, ..], those of GRU and LSTM [1, samples, ..].
+            sequence = name == "x" or name.endswith("_seq")
+            x = x[: args.ticks, :1] if sequence else x[:, :1] if name in ("h0", "c0") else x[:1]
+        elif is_step:
             x = x[:1]
         else:
             x = x[: args.ticks]
@@ -118,23 +127,29 @@ def same(a, b):
     return None
 
 
+def kind(name):
+    """What an ONNX model is: of a step, or of a sequence."""
+    return "model" if name.endswith("model.onnx") else "step" if name.endswith(".onnx") else None
+
+
 def case(args, name, model, inputs, tmp):
     short = os.path.join(tmp, "in.npz")
     if inputs:
         if name.endswith(".nd") and "/" in name:
             native(name, inputs, short, args)
         else:
-            shortened(inputs, args, short, name.endswith(".onnx"))
+            shortened(inputs, args, short, kind(name))
     expected = os.path.join(tmp, "expected.npz")
     code, text, _ = run(args, model, ["--target", "interp"], inputs and short, expected)
     if code != 0:
         return [(name, "-", "the interpreter refuses it: " + first(text))]
     rows = []
+    stream = ["--stream"] if kind(name) == "model" else []
     for way in WAYS:
         if any(name.startswith(b) for b in BOARD):
             way = [*way, "--machine", "spinnaker2-board48"]
         got = os.path.join(tmp, "got.npz")
-        code, text, seconds = run(args, model, ["--target", "spinnaker2", *way], inputs and short, got)
+        code, text, seconds = run(args, model, ["--target", "spinnaker2", *way, *stream], inputs and short, got)
         if code != 0:
             rows.append((name, " ".join(way), "refused: " + first(text)))
             continue

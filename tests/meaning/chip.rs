@@ -389,7 +389,8 @@ fn corrupt(b: &mut Bundle, r: &mut u64) -> Option<&'static str> {
             let after = tables.get(n).cloned();
             if let (3 | 4, Some(after)) = (kind, after) {
                 let sent = m.streams.iter().enumerate().flat_map(|(k, s)| (0..s.parts).map(move |p| (k, s, p)));
-                let sent = sent.filter(|(k, _, p)| m.is_wanted(*k, *p));
+                let receivers = m.receivers();
+                let sent = sent.filter(|(k, _, p)| receivers.wants(*k, *p));
                 let keys: Vec<(u32, u64)> = sent.map(|(_, s, p)| (s.key_of(p), s.elements_of(p))).collect();
                 let both = |k: u32| before.takes(k) != after.takes(k);
                 if !keys.into_iter().any(|(k, n)| (0..n as u32).any(|e| both(k + e))) {
