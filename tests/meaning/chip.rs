@@ -356,7 +356,7 @@ fn a_manifest_is_read_as_it_was_written() {
     let text = b.bundle.manifest.text().expect("JSON");
     assert_eq!(Manifest::parse(&text).expect("a manifest"), b.bundle.manifest);
     assert!(
-        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 1", "\"version\": 9")).is_err()
+        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 2", "\"version\": 9")).is_err()
     );
     let html = nc_spinnaker2::report::html(&b.bundle.manifest);
     assert!(html.contains("<svg") && html.contains("Layers") && !html.contains("http"));
