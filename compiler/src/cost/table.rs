@@ -59,7 +59,7 @@ costs! {
     /// To begin a kernel.
     kernel: 5.5;
     /// To begin and end the chains of a tile.
-    tile: 13.0;
+    tile: 8.5;
     /// A link of eight chains side by side, its operands in the cache.
     link: 0.16;
     /// From a link of a chain to the next, where nothing else is to be done.

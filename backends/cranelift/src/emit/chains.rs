@@ -133,13 +133,56 @@ impl Emitter<'_, '_> {
         (carried.iter().all(varying) && reachable && table_by_counter).then_some(shape)
     }
 
-    /// Runs an inner loop as chains in eight lanes. False, with nothing emitted, if it is something else.
+    /// Where the sums of an inner loop go, if all that follows it adds +0 to each and stores it, lanes side by side.
+    fn ends<'k>(&self, carried: &[Carried], rest: &'k [Stmt]) -> Option<Vec<(BufId, &'k Index)>> {
+        let zero = |v: Val, rest: &[Stmt]| {
+            let here = rest
+                .iter()
+                .any(|s| matches!(s, Stmt::Const { dst, value: Scalar::F32(x) } if *dst == v && x.to_bits() == 0));
+            here || matches!(self.cell(v, 0), Ok(Cell::Const(Scalar::F32(x))) if x.to_bits() == 0)
+        };
+        let mut sums: Vec<Option<Val>> = vec![None; carried.len()];
+        let mut ends = vec![None; carried.len()];
+        for s in rest {
+            match s {
+                Stmt::Const { .. } => {}
+                Stmt::Op { dst, op: ScalarOp::FAdd, args } => {
+                    let row = carried.iter().position(|c| args.first() == Some(&c.result))?;
+                    if !zero(*args.get(1)?, rest) || sums[row].replace(*dst).is_some() {
+                        return None;
+                    }
+                }
+                Stmt::Store { buf, index, value } => {
+                    let row = sums.iter().position(|s| *s == Some(*value))?;
+                    let f32 = self.program.buffers.get(buf.index())?.elem == DType::F32;
+                    if !f32 || self.moves(index)? != 1 || ends[row].replace((*buf, index)).is_some() {
+                        return None;
+                    }
+                }
+                _ => return None,
+            }
+        }
+        ends.into_iter().collect()
+    }
+
+    /// Runs an inner loop and the rest of its block as chains in eight lanes. False, with nothing emitted, if they are
+    /// something else.
+    pub(super) fn run_to_the_end(&mut self, inner: &Stmt, rest: &[Stmt]) -> Emitted<bool> {
+        let Stmt::For { var, lo, hi, carried, body, .. } = inner else { return Ok(false) };
+        let Some(ends) = self.ends(carried, rest) else { return Ok(false) };
+        let (lo, hi) = (self.uniform_index(*lo)?, self.uniform_index(*hi)?);
+        self.run_chains(*var, (lo, hi), carried, body, &ends)
+    }
+
+    /// Runs an inner loop as chains in eight lanes, whose sums go where `ends` says if it says anything. False, with nothing
+    /// emitted, if it is something else.
     pub(super) fn run_chains(
         &mut self,
         var: Val,
         (lo, hi): (Lin, Lin),
         carried: &[Carried],
         body: &Block,
+        ends: &[(BufId, &Index)],
     ) -> Emitted<bool> {
         let few = lo.known().zip(hi.known()).is_some_and(|(l, h)| h.saturating_sub(l) < LEAST);
         if self.groups < 2 || !self.groups.is_multiple_of(2) || few {
@@ -186,8 +229,17 @@ impl Emitter<'_, '_> {
                 None => Start::Frame,
             });
         }
+        let mut places = Vec::with_capacity(ends.len());
+        for (buf, index) in ends {
+            // The loop has ended, and its counter is in no such place.
+            let to = Load { dst: var, buf: *buf, index };
+            match self.operand(&mut bases, &to, (var, None), Lin::constant(0))? {
+                Some(o) if bases.get(o.pointer as usize).is_some_and(|b| b.moves == 0) => places.push(o),
+                _ => return Ok(false),
+            }
+        }
         let moves = bases.iter().map(|b: &Base| b.moves).collect();
-        let chains = Chains { moves, table, lanes, width: self.groups / 2, factors, starts };
+        let chains = Chains { moves, table, lanes, width: self.groups / 2, factors, starts, ends: places };
         let Some(code) = chains.assemble() else { return Ok(false) };
         let callee = (self.define)(self.b.func, &code)?;
         let frame = StackSlotData::new(StackSlotKind::ExplicitSlot, code.frame.max(8), 4);
@@ -216,6 +268,9 @@ impl Emitter<'_, '_> {
         let count = self.sum(hi, lo.times(-1));
         let count = self.int(count);
         self.b.ins().call(callee, &[frame, count]);
+        if !ends.is_empty() {
+            return Ok(true);
+        }
         for (row, c) in carried.iter().enumerate() {
             for u in 0..self.groups {
                 let v = self.b.ins().load(types::F32X4, flags, frame, place(row, u));

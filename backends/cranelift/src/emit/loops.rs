@@ -217,7 +217,7 @@ impl Emitter<'_, '_> {
     }
 
     fn serial_loop(&mut self, var: Val, lo: Lin, hi: Lin, carried: &[Carried], body: &Block) -> Emitted<()> {
-        if self.groups > 0 && self.run_chains(var, (lo, hi), carried, body)? {
+        if self.groups > 0 && self.run_chains(var, (lo, hi), carried, body, &[])? {
             return Ok(());
         }
         let strides = self.strides(body, var);
@@ -332,7 +332,7 @@ impl Emitter<'_, '_> {
     pub(super) fn grouped(&mut self, block: &Block) -> Emitted<()> {
         let mut run: Vec<&Stmt> = Vec::new();
         let mut later: Vec<&Stmt> = Vec::new();
-        for s in &block.stmts {
+        for (n, s) in block.stmts.iter().enumerate() {
             match s {
                 Stmt::Const { .. } | Stmt::Op { .. } => run.push(s),
                 Stmt::Load { buf, .. } => {
@@ -355,6 +355,9 @@ impl Emitter<'_, '_> {
                 Stmt::Push { .. } => later.push(s),
                 Stmt::For { .. } | Stmt::Events { .. } | Stmt::Clear { .. } | Stmt::If { .. } => {
                     self.flush(&mut run, &mut later)?;
+                    if self.run_to_the_end(s, &block.stmts[n + 1..])? {
+                        return Ok(());
+                    }
                     self.stmt(s)?;
                 }
             }

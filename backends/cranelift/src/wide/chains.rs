@@ -56,7 +56,7 @@ pub(crate) enum Start {
 /// the factor of its row, rounded once; or its register alone.
 ///
 /// The code is a function of a frame and the number of links, which may be below one. The frame holds the pointers, then
-/// the registers of the first row, of the second, and so on: on return the sums, before it the starts.
+/// the registers of the first row, of the second, and so on: before it the starts, on return the sums.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Chains {
     /// Bytes that each pointer moves with a link, none of them negative.
@@ -70,6 +70,8 @@ pub(crate) struct Chains {
     pub factors: Vec<Option<Operand>>,
     /// One for each row.
     pub starts: Vec<Start>,
+    /// Where the sums of each row go, with +0 added that makes -0 one too; if there are none, they go into the frame.
+    pub ends: Vec<Operand>,
 }
 
 impl Chains {
@@ -94,7 +96,8 @@ impl Chains {
     pub fn assemble(&self) -> Option<Code> {
         let rows = self.factors.len();
         let far = self.moves.iter().any(|m| *m < 0 || *m > MAX_MOVE);
-        if !Chains::fits(rows, self.width) || self.starts.len() != rows || far {
+        let ended = self.ends.is_empty() || self.ends.len() == rows;
+        if !Chains::fits(rows, self.width) || self.starts.len() != rows || !ended || far {
             return None;
         }
         let mut a = Assembler { c: self, text: Text::default(), scaled: Vec::new() };
@@ -174,9 +177,21 @@ impl Assembler<'_> {
         self.advance(1);
         self.text.jump(If::NotZero, one);
         self.text.bind(end);
+        let zero = Ymm((c.factors.len() * c.width) as u8);
+        if !c.ends.is_empty() {
+            self.text.binary(XORPS, zero, zero, Rm::Reg(zero), None);
+        }
         for row in 0..c.factors.len() {
             for n in 0..c.width {
-                self.text.store(Mem::At(FRAME, c.place(row, n)), self.sum(row, n));
+                let sum = self.sum(row, n);
+                let to = match c.ends.get(row) {
+                    None => Mem::At(FRAME, c.place(row, n)),
+                    Some(o) => {
+                        self.text.binary(ADDPS, sum, sum, Rm::Reg(zero), None);
+                        Mem::At(self.pointer(o.pointer), o.displacement + REGISTER * n as i32)
+                    }
+                };
+                self.text.store(to, sum);
             }
         }
         self.text.vzeroupper();
