@@ -34,6 +34,11 @@ impl Rebuild {
         self.map[old.index()].expect("operands are defined before use")
     }
 
+    /// True if an old value has its new one.
+    pub fn is_written(&self, old: ValueId) -> bool {
+        self.map[old.index()].is_some()
+    }
+
     /// The new values for old ones.
     pub fn values(&self, old: &[ValueId]) -> Vec<ValueId> {
         old.iter().map(|v| self.value(*v)).collect()

@@ -195,8 +195,6 @@ fn kernels_of_every_model_assemble_without_spills() {
     models(&root.join("examples"), &mut all);
     models(&root.join("tests/filetests"), &mut all);
     all.retain(|m| !m.components().any(|c| c.as_os_str() == "refused"));
-    // At two recurrent layers over one input, both directions of which read it alike, the passes fail whatever the target.
-    all.retain(|m| !m.ends_with("onnx/both.onnx"));
     let data = std::env::var("NC_SHARED").map_or_else(|_| root.join("../shared"), PathBuf::from);
     models(&data.join("data/models"), &mut all);
     all.sort();

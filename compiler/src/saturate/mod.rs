@@ -127,13 +127,36 @@ fn rewrite(
         }
         let plan = &plans[&piece.shape];
         region.before += plan.region.before;
-        region.after += plan.region.after;
         for (k, known) in &plan.known {
             leaves[piece.values[*k].index()].known = known.clone();
         }
+        // Places of the nodes that are no terms: constants can be anywhere.
+        let mut made: FxHashMap<ValueId, usize> = FxHashMap::default();
+        let mut asks = Vec::new();
+        for k in nodes.clone() {
+            let node = &rb.old.nodes[k];
+            if !is_term(node, level) {
+                asks.extend(node.args.iter().map(|a| (*a, k)));
+                if !node.args.is_empty() {
+                    made.extend(node.results.iter().map(|r| (*r, k + 1)));
+                }
+            }
+        }
+        if !plan.is_in_order(&piece, &asks, |v| made.get(&v).copied().unwrap_or(0)) {
+            region.after += plan.region.before;
+            for k in nodes {
+                let node = rb.old.nodes[k].clone();
+                rb.copy(&node);
+            }
+            continue;
+        }
+        region.after += plan.region.after;
         let mut writer = Writer::new(plan, &piece, &rb);
         for k in nodes {
             let node = rb.old.nodes[k].clone();
+            if node.results.iter().any(|r| rb.is_written(*r)) {
+                continue;
+            }
             if !is_term(&node, level) {
                 for a in &node.args {
                     writer.value(&mut rb, *a)?;

@@ -9,8 +9,7 @@ use crate::fold;
 use crate::rebuild::Rebuild;
 use egg::{Id, Language};
 use nc_ir::Tensor;
-use nc_ir::graph::Op;
-use nc_ir::graph::ValueId;
+use nc_ir::graph::{Node, Op, ValueId};
 use nc_ir::kernel::{Scalar, loaded_type};
 use nc_ir::types::DType;
 use rustc_hash::FxHashMap;
@@ -75,6 +74,33 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// For each step the last of the leaves that it is made of, by the places that these have; 0 if there are none.
+    fn latest(&self, place: impl Fn(usize) -> usize) -> Vec<usize> {
+        let mut latest = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let at = match step {
+                Step::Leaf(k) => place(*k),
+                Step::Number(..) => 0,
+                Step::Apply(_, args) => args.iter().map(|a| latest[*a]).max().unwrap_or(0),
+            };
+            latest.push(at);
+        }
+        latest
+    }
+
+    /// True if every value that a node of the stretch reads can be written before the node: rules look at terms alone, and
+    /// may make a value of one that only comes later. `asks` are the reads with the places of their readers, `made` says
+    /// behind which place a leaf is there.
+    pub fn is_in_order(&self, piece: &Piece, asks: &[(ValueId, usize)], made: impl Fn(ValueId) -> usize) -> bool {
+        let latest = self.latest(|k| made(piece.values[k]));
+        asks.iter().all(|(v, reader)| {
+            let step = piece.number.get(v).and_then(|k| self.step_of[*k]);
+            step.is_none_or(|s| latest[s] <= *reader)
+        })
+    }
+}
+
 /// Writes the steps of a plan for one stretch, each once, when it is asked for.
 pub struct Writer<'p> {
     plan: &'p Plan,
@@ -110,6 +136,16 @@ impl<'p> Writer<'p> {
         Ok(())
     }
 
+    /// A leaf. Constants are written where they are first needed, which may be before the place that they have.
+    fn leaf(&self, rb: &mut Rebuild, old: ValueId) -> Result<ValueId, String> {
+        if !rb.is_written(old) {
+            let makes = |n: &&Node| n.args.is_empty() && n.results.contains(&old);
+            let node = rb.old.nodes.iter().find(makes).ok_or("a value comes later than what is made of it")?.clone();
+            rb.copy(&node);
+        }
+        Ok(rb.value(old))
+    }
+
     fn step(&mut self, rb: &mut Rebuild, wanted: usize) -> Result<ValueId, String> {
         let mut stack = vec![wanted];
         while let Some(s) = stack.last().copied() {
@@ -118,7 +154,7 @@ impl<'p> Writer<'p> {
                 continue;
             }
             let value = match &self.plan.steps[s] {
-                Step::Leaf(k) => rb.value(self.piece.values[*k]),
+                Step::Leaf(k) => self.leaf(rb, self.piece.values[*k])?,
                 Step::Number(dtype, bits) => {
                     let mut t = Tensor::zeros(*dtype, Vec::new());
                     fold::store(t.bytes_mut(), *dtype, Scalar::from_bits(loaded_type(*dtype), *bits));
