@@ -224,8 +224,7 @@ impl On {
         unsafe {
             let arena = std::slice::from_raw_parts_mut(context.arena, plan.arena_bytes as usize);
             self.device.read(self.arena.at, arena)?;
-            for (n, (b, h)) in plan.hosts().zip(&hosts).enumerate().filter(|(_, (b, _))| b.role != Role::Input) {
-                let _ = b;
+            for (n, (_, h)) in plan.hosts().zip(&hosts).enumerate().filter(|(_, (b, _))| b.role != Role::Input) {
                 let frames = std::slice::from_raw_parts_mut(*context.host.add(n), (h.frame * h.frames) as usize);
                 self.device.read(self.hosts[n].at, frames)?;
             }

@@ -121,6 +121,15 @@ mod with_code {
     }
 
     #[test]
+    fn an_output_that_no_core_sends_is_no_frame_of_zeros() {
+        let p = net();
+        p.nc(&["compile", "m.nd", "--target", "spinnaker2", "--output", "b"]).ok();
+        edit(&p, |m| m["outputs"][0]["stream"] = Value::Null);
+        let e = p.nc(&["run", "b", "--input", "in.npz"]).fails("E0857").err;
+        assert!(e.contains("no core sends the output"), "{e}");
+    }
+
+    #[test]
     fn what_does_not_end_in_its_slot_ends_the_run() {
         let p = net();
         p.nc(&["compile", "m.nd", "--target", "spinnaker2", "--output", "b"]).ok();

@@ -119,7 +119,11 @@ impl Machine for Chip {
                 if !(first + t as u64).is_multiple_of(port.every.max(1)) {
                     continue;
                 }
-                let bytes = port.stream.map(|s| self.emulator.result(s)).unwrap_or_default();
+                let Some(stream) = port.stream else {
+                    let text = format!("no core sends the output `{}` to a sink", port.name);
+                    return Err(Diagnostic::error_nowhere("E0857", text).with_hint("compile the model anew"));
+                };
+                let bytes = self.emulator.result(stream);
                 match results[k].bytes_mut().get_mut(at[k]..at[k] + bytes.len()) {
                     Some(to) => to.copy_from_slice(&bytes),
                     None => return Err(Diagnostic::error_nowhere("E0653", "a sink gave a frame of another size")),

@@ -176,7 +176,7 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, 
     let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).collect();
     let chosen = cuda.choose(&arches)?;
     let code = plan.binaries.iter().zip(&bundle.code).find(|(b, _)| b.arch == chosen).map(|(_, c)| c.as_str());
-    cuda.take(plan, code.unwrap_or_default())?;
+    cuda.take(plan, code.ok_or_else(|| broken(format!("it has no code for {chosen}")))?)?;
     let code = Arc::new(Launcher::new(plan.clone(), Box::new(cuda)).map_err(broken)?);
     let (face, device) = (face_of_bundle(plan)?, code.device().to_owned());
     let parts = Parts { face, program: Arc::new(program), layout: Arc::new(layout), code, states, lines };
