@@ -1,7 +1,8 @@
 //! Tiles of products in eight lanes: the inner loop of a vector loop whose carried values are chains of products, as a
 //! function of its own.
 //!
-//! What a chain starts from goes into a frame, and what it ends at comes back in it; the loop around it stays what it is.
+//! What a chain starts from goes into a frame. Where all that follows the loop is to store the sums, lanes side by side, the
+//! function does that too; else what a chain ends at comes back in the frame, and the code around the loop goes on with it.
 
 use super::cell::{Cell, Lin};
 use super::shape::Class;
