@@ -351,6 +351,21 @@ fn what_does_not_fit_is_refused_with_what_is_missing() {
 }
 
 #[test]
+fn a_tick_lasts_as_long_as_is_asked_and_not_less_than_its_slots() {
+    let (module, b) = small();
+    let m = &b.bundle.manifest;
+    let least: u64 = m.slots.iter().map(|s| s.compute_cycles + s.send_cycles).sum();
+    let of = |cycles: u64| {
+        let options = Options::new(machine("spinnaker2"));
+        built(&module, &Options { parts: 3, tick: Some(cycles as f64 / m.clock_hz()), ..options })
+    };
+    assert_eq!(of(3 * least).expect("a longer tick").bundle.manifest.tick_cycles, 3 * least);
+    let refused = of(least / 2).err().expect("a tick that is too short");
+    assert_eq!(refused[0].code, "E0863");
+    assert!(refused[0].message.contains("its slots take"), "{}", refused[0].message);
+}
+
+#[test]
 fn a_manifest_is_read_as_it_was_written() {
     let (_, b) = small();
     let text = b.bundle.manifest.text().expect("JSON");

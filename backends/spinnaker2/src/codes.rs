@@ -81,4 +81,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
          resumed. Use \
          the target cpu, whose results are the same.",
     ),
+    (
+        "E0863",
+        "a tick that is too short",
+        "The length of a tick on the chip that is asked for is less than its slots and the host link take. The message \
+         says how long they take. More pieces, a smaller activity or a faster level make slots shorter.",
+    ),
+    (
+        "E0864",
+        "a layer that is not there",
+        "A bound on the neurons of a core names a population or layer that the model does not have, or one that is \
+         computed whole on one core.",
+    ),
 ];

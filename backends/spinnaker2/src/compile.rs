@@ -57,12 +57,16 @@ pub struct Options {
     pub dead: Vec<Place>,
     /// Split every layer into at least so many pieces, as far as it has targets.
     pub parts: u64,
+    /// The most rows of a piece, by the name of a population, a net or a value; whichever bound comes first counts.
+    pub rows: Vec<(String, u64)>,
     /// Seed of the placement.
     pub seed: u64,
     /// Moves of the placement.
     pub moves: u64,
     /// Share of the elements of spikes, and of other values that are mostly zero, that slots are sized for.
     pub activity: f64,
+    /// Seconds of a tick on the chip; as long as slots, host link and the model's clock ask for by default.
+    pub tick: Option<f64>,
     /// Most synapses to expand.
     pub max_synapses: u64,
 }
@@ -70,8 +74,18 @@ pub struct Options {
 impl Options {
     /// The usual choices for a machine.
     pub fn new(machine: Machine) -> Options {
-        let (level, dead) = (None, Vec::new());
-        Options { machine, level, dead, parts: 1, seed: 1, moves: 20_000, activity: 1.0, max_synapses: 1 << 28 }
+        Options {
+            machine,
+            level: None,
+            dead: Vec::new(),
+            parts: 1,
+            rows: Vec::new(),
+            seed: 1,
+            moves: 20_000,
+            activity: 1.0,
+            tick: None,
+            max_synapses: 1 << 28,
+        }
     }
 }
 
@@ -103,7 +117,7 @@ pub struct Mapping {
 /// Maps a solved module to a machine.
 ///
 /// # Errors
-/// E0851, E0852, E0853, E0855, and what the passes refuse.
+/// E0851, E0852, E0853, E0855, E0864, and what the passes refuse.
 pub fn map(module: &Module, options: &Options, tools: &dyn Toolchain) -> Result<Mapping, Vec<Diagnostic>> {
     let machine = &options.machine;
     let (split, lowered, mut plan, maps) = partition(module, options, tools)?;
@@ -149,6 +163,7 @@ type Parted = (Split, Vec<Lowered>, Plan, Vec<Map>);
 fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Result<Parted, Vec<Diagnostic>> {
     let machine = &options.machine;
     let room = machine.core.data_bytes.value;
+    let mut first = true;
     let mut parts: Vec<u64> = Vec::new();
     // What a population needed with so many parts before.
     let mut before: FxHashMap<usize, (u64, u64)> = FxHashMap::default();
@@ -159,13 +174,18 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
             |p| {
                 asked += 1;
                 if parts.len() < asked {
-                    parts.push(options.parts.clamp(1, p.rows));
+                    let bound = options.rows.iter().find(|(name, _)| p.is_named(name));
+                    let least = bound.map_or(1, |(_, rows)| p.rows.div_ceil((*rows).max(1)));
+                    parts.push(options.parts.max(least).clamp(1, p.rows));
                 }
                 parts[asked - 1]
             },
             options.max_synapses,
         )
         .map_err(|e| vec![e.diagnostic()])?;
+        if std::mem::take(&mut first) {
+            bounded(&split, &options.rows)?;
+        }
         let lowered = lower(&split, tools)?;
         let plan = plan::plan(&split, module, machine);
         let maps: Vec<Map> =
@@ -220,6 +240,30 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
         if !grown {
             return Ok((split, lowered, plan, maps));
         }
+    }
+}
+
+/// Refuses a bound on rows that no population has.
+fn bounded(split: &Split, rows: &[(String, u64)]) -> Result<(), Vec<Diagnostic>> {
+    let wrong = |(name, _): &(String, u64)| {
+        let of: Vec<bool> = split.populations.iter().filter(|p| p.is_named(name)).map(|p| p.divisible).collect();
+        let why = match of.as_slice() {
+            [] => "the model has no such population or layer",
+            of if of.contains(&true) => return None,
+            _ => "it is computed whole on one core",
+        };
+        let mut names: Vec<&str> = split.populations.iter().filter(|p| p.divisible).map(|p| p.name.as_str()).collect();
+        names.sort_unstable();
+        let text = format!("`{name}` cannot have so many neurons on a core: {why}");
+        let d = Diagnostic::error_nowhere("E0864", text);
+        Some(match nc_ir::diag::nearest(name, names.iter().copied()) {
+            Some(n) => d.with_hint(format!("did you mean `{n}`?")),
+            None => d.with_hint("`--emit map` shows what is split"),
+        })
+    };
+    match rows.iter().find_map(wrong) {
+        Some(d) => Err(vec![d]),
+        None => Ok(()),
     }
 }
 
@@ -303,7 +347,7 @@ fn objects(mapping: &Mapping, tools: &dyn Toolchain) -> Result<Vec<Arc<Vec<u8>>>
 /// Makes a bundle from a mapping: code, images, slots.
 ///
 /// # Errors
-/// E0850, E0854, E0856 if a core stops on the way to a sleep.
+/// E0850, E0854, E0856 if a core stops on the way to a sleep, E0863.
 pub fn build(
     module: &Module,
     mapping: &Mapping,
@@ -409,7 +453,7 @@ pub fn build(
     let mut bundle = Bundle { manifest, files };
     let shares = bundle.manifest.streams.iter().map(|s| if seldom(module, s.source) { options.activity } else { 1.0 });
     let shares = shares.collect();
-    size_slots(&mut bundle, mapping, shares, tools)?;
+    size_slots(&mut bundle, mapping, options.tick, shares, tools)?;
     Ok(bundle)
 }
 
@@ -441,6 +485,7 @@ fn seldom(module: &Module, source: Source) -> bool {
 fn size_slots(
     bundle: &mut Bundle,
     mapping: &Mapping,
+    tick: Option<f64>,
     shares: Vec<f64>,
     tools: &dyn Toolchain,
 ) -> Result<(), Vec<Diagnostic>> {
@@ -456,8 +501,21 @@ fn size_slots(
         slot.send_cycles = margin(send);
     }
     let all: u64 = m.slots.iter().map(|s| s.compute_cycles + s.send_cycles).sum();
-    let real = m.dt.map_or(0, |dt| (dt * m.clock_hz()).round() as u64);
-    m.tick_cycles = all.max(real).max(host_cycles(m));
+    let cycles = |seconds: f64| (seconds * m.clock_hz()).round() as u64;
+    let least = all.max(host_cycles(m));
+    m.tick_cycles = match tick.map(cycles) {
+        Some(asked) if asked < least => {
+            let ms = |x: u64| x as f64 / m.clock_hz() * 1e3;
+            let what = if host_cycles(m) > all { "the host link takes" } else { "its slots take" };
+            let text = format!("a tick is to last {:.4} ms, {what} {:.4} ms", ms(asked), ms(least));
+            return Err(vec![
+                Diagnostic::error_nowhere("E0863", text)
+                    .with_hint("more pieces, a smaller --activity or a faster level make slots shorter"),
+            ]);
+        }
+        Some(asked) => asked,
+        None => least.max(m.dt.map_or(0, cycles)),
+    };
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub enum Command {
     /// Run a model on arrays
     Run(Box<RunArgs>),
     /// Compile a model into files
-    Compile(CompileArgs),
+    Compile(Box<CompileArgs>),
     /// Run a model and keep how active the inputs of its products are, for later compilations
     Profile(ProfileArgs),
     /// Measure this machine
@@ -476,13 +476,13 @@ impl GpuArch {
     }
 }
 
-/// A many-core chip, for the target spinnaker2.
-#[derive(Args, Debug, Clone)]
+/// A many-core chip, for the target spinnaker2. What stands here counts before the model's `target` block.
+#[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Target spinnaker2")]
 pub struct ChipArgs {
-    /// The machine: spinnaker2, spinnaker2-board48, small, or a .toml file that describes one
-    #[arg(long, value_name = "MACHINE", default_value = "spinnaker2")]
-    pub machine: String,
+    /// The machine: spinnaker2, which is taken by default, spinnaker2-board48, small, or a .toml file that describes one
+    #[arg(long, value_name = "MACHINE")]
+    pub machine: Option<String>,
     /// The performance level of its cores, by name; the fastest by default
     #[arg(long, value_name = "NAME")]
     pub performance: Option<String>,
@@ -492,25 +492,35 @@ pub struct ChipArgs {
     /// Split every layer into at least so many pieces, for speed; as few as its memory needs by default
     #[arg(long = "pieces", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub parts: Option<u64>,
-    /// The seed of the search for places on the chip; results do not depend on it
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
-    pub placement: u64,
+    /// Give a core at most so many neurons of a population or rows of a layer, by its name; may be repeated
+    #[arg(long = "neurons-per-core", value_name = "NAME=N", value_parser = neurons)]
+    pub neurons: Vec<(String, u64)>,
+    /// The seed of the search for places on the chip, 1 by default; results do not depend on it
+    #[arg(long, value_name = "SEED")]
+    pub placement: Option<u64>,
     /// The share of spikes, and of other values that are mostly zero, that slots of time are sized for, above 0 and at
-    /// most 1. A run in which one slot is too short ends with an error
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
-    pub activity: f64,
+    /// most 1, which is taken by default. A run in which one slot is too short ends with an error
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub activity: Option<f64>,
+    /// The length of a tick on the chip, for example 2ms; as long as its slots take by default, and not less than the
+    /// model's clock
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub tick: Option<Duration>,
 }
 
-impl Default for ChipArgs {
-    fn default() -> ChipArgs {
-        ChipArgs {
-            machine: "spinnaker2".to_owned(),
-            performance: None,
-            dead: Vec::new(),
-            parts: None,
-            placement: 1,
-            activity: 1.0,
-        }
+impl ChipArgs {
+    /// What stands in `self`, and in `block` where it says nothing. Cores are dead that either says are.
+    pub fn over(&self, block: &ChipArgs) -> ChipArgs {
+        let mut all = self.clone();
+        all.machine = all.machine.or_else(|| block.machine.clone());
+        all.performance = all.performance.or_else(|| block.performance.clone());
+        all.dead.extend(&block.dead);
+        all.parts = all.parts.or(block.parts);
+        all.neurons.extend(block.neurons.iter().filter(|(n, _)| self.neurons.iter().all(|(m, _)| m != n)).cloned());
+        all.placement = all.placement.or(block.placement);
+        all.activity = all.activity.or(block.activity);
+        all.tick = all.tick.or_else(|| block.tick.clone());
+        all
     }
 }
 
@@ -616,14 +626,22 @@ fn level(text: &str) -> Result<Level, String> {
     }
 }
 
+/// Reads `NAME=N` with a number above 0.
+fn neurons(text: &str) -> Result<(String, u64), String> {
+    match dim(text)? {
+        (name, n) if n > 0 => Ok((name, n.unsigned_abs())),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
 /// Reads a share above 0 and at most 1.
-fn share(text: &str) -> Result<f64, String> {
+pub fn share(text: &str) -> Result<f64, String> {
     let x: f64 = text.parse().map_err(|_| "a number was expected".to_owned())?;
     if x > 0.0 && x <= 1.0 { Ok(x) } else { Err("expected a share above 0 and at most 1".to_owned()) }
 }
 
 /// `CHIP:CORE`.
-fn core(text: &str) -> Result<(u32, u32), String> {
+pub fn core(text: &str) -> Result<(u32, u32), String> {
     let wrong = || "expected CHIP:CORE, for example 0:17".to_owned();
     let (chip, core) = text.split_once(':').ok_or_else(wrong)?;
     Ok((chip.parse().map_err(|_| wrong())?, core.parse().map_err(|_| wrong())?))

@@ -194,4 +194,10 @@ pub const CODES: &[(&str, &str, &str)] = &[
          cpu, MLIR and LLVM's intermediate representation those of llvm and gpu, PTX that of gpu. Graphs and kernels come \
          with all of these, assembly language with cpu and llvm.",
     ),
+    (
+        "E0862",
+        "a setting of a target that cannot be",
+        "A `target` block gives a setting a value that it cannot have, or sets it twice. The message says what it takes; \
+         docs/language.md lists the settings.",
+    ),
 ];

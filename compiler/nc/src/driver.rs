@@ -9,7 +9,7 @@ mod onnx;
 
 pub use nir::read as read_nir;
 
-use crate::args::ModelArgs;
+use crate::args::{ChipArgs, ModelArgs};
 use crate::cache::{Fingerprint, Summary};
 use crate::render::{Reporter, Sources};
 use crate::{Outcome, Stop};
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub times: Times,
     /// What a run of the model is.
     pub form: Form,
+    /// What the model says about the chip that it is compiled for.
+    pub chip: ChipArgs,
 }
 
 /// What a run of a model is.
@@ -86,6 +88,8 @@ pub struct Lowered {
     pub diagnostics: Vec<Diagnostic>,
     /// As in [`Loaded`].
     pub form: Form,
+    /// As in [`Loaded`].
+    pub chip: ChipArgs,
 }
 
 /// Reads and lowers the file `args.model`, and records `probes`.
@@ -165,12 +169,12 @@ pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
 /// # Errors
 /// [`Stop`] if there is an error.
 pub fn load(args: &ModelArgs, probes: &[String], reporter: &mut Reporter) -> Outcome<Loaded> {
-    let Lowered { module, fingerprint, times, diagnostics, form } = lower(args, probes, &mut reporter.sources)?;
+    let Lowered { module, fingerprint, times, diagnostics, form, chip } = lower(args, probes, &mut reporter.sources)?;
     for d in &diagnostics {
         reporter.report(d);
     }
     match module {
-        Some(module) => Ok(Loaded { kind: ModelKind::of(&args.model)?, module, fingerprint, times, form }),
+        Some(module) => Ok(Loaded { kind: ModelKind::of(&args.model)?, module, fingerprint, times, form, chip }),
         None => {
             reporter.summary();
             Err(Stop::Said)

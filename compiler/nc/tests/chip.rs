@@ -49,6 +49,85 @@ fn a_machine_that_is_not_there_is_refused() {
     map(&["--machine", "wrong.toml"]).fails("E0859");
 }
 
+/// A population, and a block of settings behind it.
+fn with_block(settings: &str) -> Place {
+    Place::with(&format!(
+        "neuron Lif {{
+  input i: real
+  state v: real = 0
+  next v = 0.875 * v + i
+  threshold v > 1
+  reset {{ v -= 1 }}
+}}
+net One {{
+  clock 1 ms
+  input x: real[40]
+  pop P: Lif[40]
+  P.i <- x
+  output s = P.spike
+}}
+target spinnaker2 {{
+  {settings}
+}}
+"
+    ))
+}
+
+fn mapped(p: &Place, more: &[&str]) -> String {
+    p.nc(&[&["compile", "m.nd", "--target", "spinnaker2", "--emit", "map", "--output", "o"][..], more].concat()).ok();
+    std::fs::read_to_string(p.path("o/m.map")).expect("a map")
+}
+
+#[test]
+fn a_target_block_sets_what_the_command_line_leaves_open() {
+    let pieces = |map: &str| map.lines().filter(|l| l.contains(" slot 1 P.")).count();
+    let p = with_block("machine = \"small\"; pieces = 2; placement = 7; activity = 0.5; tick = 40 ms; dead = \"0:1\"");
+    let map = mapped(&p, &[]);
+    assert!(map.starts_with("machine small: ") && pieces(&map) == 2, "{map}");
+    assert!(!map.contains("\n  0:1 "), "{map}");
+    let map = mapped(&p, &["--machine", "spinnaker2", "--pieces", "5"]);
+    assert!(map.starts_with("machine spinnaker2: ") && pieces(&map) == 5, "{map}");
+    let map = mapped(&with_block("P.neurons_per_core = 9"), &[]);
+    assert_eq!(pieces(&map), 5, "{map}");
+    let map = mapped(&with_block("P.neurons_per_core = 9"), &["--neurons-per-core", "P=20"]);
+    assert_eq!(pieces(&map), 2, "{map}");
+    // A machine of the user lies beside the model.
+    let p = with_block("machine = \"mine.toml\"");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../backends/spinnaker2/machines/small.toml");
+    let text = std::fs::read_to_string(root).expect("a machine").replace("name = \"small\"", "name = \"mine\"");
+    p.write("mine.toml", &text);
+    assert!(mapped(&p, &[]).starts_with("machine mine: "));
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_refused_by_name() {
+    for (settings, code, said) in [
+        ("machines = \"small\"", "E0208", "did you mean `machine`?"),
+        ("Q.neurons_per_core = 4", "E0201", "did you mean `P`?"),
+        ("P.v.store = fix(16, 8)", "E0208", "`spinnaker2` has no setting `P.v.store`"),
+        ("machine = 4", "E0862", "`machine` is the name of a machine"),
+        ("performance = true", "E0862", "the name of a performance level"),
+        ("pieces = 0", "E0862", "`pieces` is a whole number from 1 to 100000"),
+        ("P.neurons_per_core = 0.5", "E0862", "`P.neurons_per_core` is a whole number above 0"),
+        ("placement = -1", "E0862", "not negative"),
+        ("activity = 1.5", "E0862", "a share above 0 and at most 1"),
+        ("tick = 2", "E0862", "a length of time such as 2 ms"),
+        ("tick = -2 ms", "E0862", "a length of time such as 2 ms"),
+        ("dead = \"0\"", "E0862", "each CHIP:CORE"),
+        ("pieces = 2; pieces = 3", "E0862", "`pieces`: it is set twice"),
+    ] {
+        // Whatever is done with the model.
+        let e = with_block(settings).nc(&["check", "m.nd"]).fails(code).err;
+        assert!(e.contains(said), "{settings}: {e}");
+    }
+    let block = with_block("machine = \"nowhere\"");
+    block.nc(&["check", "m.nd"]).ok();
+    let map = ["compile", "m.nd", "--target", "spinnaker2", "--emit", "map", "--output", "o"];
+    block.nc(&map).fails("E0859");
+    let e = with_block("").nc(&[&map[..], &["--neurons-per-core", "O=4"]].concat()).fails("E0864").err;
+    assert!(e.contains("`O` cannot have so many neurons on a core: the model has no such population"), "{e}");
+}
+
 #[test]
 fn a_folder_that_is_no_bundle_is_refused() {
     let p = Place::new();

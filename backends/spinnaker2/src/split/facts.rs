@@ -182,10 +182,14 @@ impl Facts {
             let root = self.find(v);
             let at = *number.entry(root).or_insert_with(|| {
                 let name = self.module.graph.name_of(ValueId(v as u32));
-                self.populations.push(Population { name, rows: 1, divisible: true });
+                self.populations.push(Population { name, values: Vec::new(), rows: 1, divisible: true });
                 self.populations.len() - 1
             });
             let p = &mut self.populations[at];
+            let named = &self.module.graph.values[v].name;
+            if !named.is_empty() {
+                p.values.push(named.clone());
+            }
             let shape = extents(&self.module.graph, ValueId(v as u32));
             let rows = row_count(&shape).unwrap_or(1);
             p.divisible &= !whole && rows > 1;

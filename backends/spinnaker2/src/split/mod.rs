@@ -35,10 +35,20 @@ use std::ops::Range;
 pub struct Population {
     /// Name of one of its values, for messages.
     pub name: String,
+    /// Names of its values, as far as they have names.
+    pub values: Vec<String>,
     /// Number of rows; 1 if it cannot be split.
     pub rows: u64,
     /// False if it is computed whole.
     pub divisible: bool,
+}
+
+impl Population {
+    /// True if this is the name of one of its values, or of the population or net in which one is declared.
+    pub fn is_named(&self, name: &str) -> bool {
+        let of = |v: &String| v.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.values.iter().any(of)
+    }
 }
 
 /// A model in pieces.

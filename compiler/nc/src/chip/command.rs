@@ -12,7 +12,6 @@ use nc_ir::{Diagnostic, graph};
 /// # Errors
 /// What is wrong with the model, what the target refuses, files that cannot be written.
 pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
-    let options = options(&args.chip)?;
     if let Some(e) = args.emit.iter().find(|e| !matches!(e, Emit::Graph | Emit::Solved | Emit::Map)) {
         let text = format!("--emit {} is not there for the target spinnaker2", format!("{e:?}").to_lowercase());
         return Err(Diagnostic::error_nowhere("E0861", text)
@@ -20,6 +19,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
             .into());
     }
     let loaded = driver::load(&args.model, &[], reporter)?;
+    let options = options(&args.chip.over(&loaded.chip))?;
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let passes = args.passes.options(Target::Spinnaker2, args.model.max_memory);
     let mut tools = Tools { passes, threads: args.threads, lean: false };

@@ -3,6 +3,7 @@
 mod command;
 mod folder;
 mod machine;
+pub mod settings;
 
 pub use command::{compile, view};
 pub use folder::{is_bundle, read};
@@ -88,21 +89,20 @@ pub fn execute(threads: u32, n: usize, f: &(dyn Fn(usize) + Sync)) {
     });
 }
 
-/// What the command line says about the chip.
+/// What the command line and the model say about the chip.
 ///
 /// # Errors
 /// E0859 for a machine, level or core that is not there; E0800 for a file that cannot be read.
 pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
     let wrong = |text: String, hint: &str| Diagnostic::error_nowhere("E0859", text).with_hint(hint);
     let names = || MACHINES.iter().map(|m| m.0).collect::<Vec<_>>().join(", ");
-    let known = MACHINES.iter().any(|(n, _)| *n == args.machine);
-    let machine = if !known && args.machine.ends_with(".toml") {
-        let text = crate::driver::read_text(Path::new(&args.machine))?;
-        Machine::parse(&text)
-            .map_err(|e| wrong(format!("{}: {e}", args.machine), "see the machines that come with nc"))?
+    let name = args.machine.as_deref().unwrap_or("spinnaker2");
+    let known = MACHINES.iter().any(|(n, _)| *n == name);
+    let machine = if !known && name.ends_with(".toml") {
+        let text = crate::driver::read_text(Path::new(name))?;
+        Machine::parse(&text).map_err(|e| wrong(format!("{name}: {e}"), "see the machines that come with nc"))?
     } else {
-        Machine::named(&args.machine)
-            .map_err(|e| wrong(e.to_string(), &format!("take one of {}, or a .toml file", names())))?
+        Machine::named(name).map_err(|e| wrong(e.to_string(), &format!("take one of {}, or a .toml file", names())))?
     };
     let mut options = Options::new(machine);
     if let Some(name) = &args.performance {
@@ -122,8 +122,10 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
         options.dead.push(Place { chip: *chip, core: *core });
     }
     options.parts = args.parts.unwrap_or(1);
-    options.seed = args.placement;
-    options.activity = args.activity;
+    options.rows.clone_from(&args.neurons);
+    options.seed = args.placement.unwrap_or(options.seed);
+    options.activity = args.activity.unwrap_or(options.activity);
+    options.tick = args.tick.as_ref().map(|t| t.seconds);
     Ok(options)
 }
 

@@ -6,6 +6,7 @@
 use super::{Lowered, Times, read_text};
 use crate::args::{ModelArgs, Setting};
 use crate::cache::{Fingerprint, Summary};
+use crate::chip::settings;
 use crate::render::Sources;
 use nc_ir::{Diagnostic, Tensor, TensorType};
 use nc_nd::sema::{Loader, Options};
@@ -41,6 +42,7 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
         params,
         seed: args.seed,
         probes: probes.to_vec(),
+        targets: vec![settings::spec()],
         ..Options::default()
     };
     let start = Instant::now();
@@ -50,8 +52,10 @@ pub fn lower(args: &ModelArgs, probes: &[String], sources: &mut Sources) -> Resu
     let fingerprint = files.fingerprint(args);
     let mut diagnostics = parsed.diagnostics;
     diagnostics.extend(lowered.diagnostics);
+    let chip = settings::read(&lowered.target_settings, &folder(&args.model), &mut diagnostics);
     let failed = diagnostics.iter().any(Diagnostic::is_error);
-    Ok(Lowered { module: lowered.module.filter(|_| !failed), fingerprint, times, diagnostics, ..Lowered::default() })
+    let module = lowered.module.filter(|_| !failed);
+    Ok(Lowered { module, fingerprint, times, diagnostics, chip, ..Lowered::default() })
 }
 
 /// A value of the command line, for the frontend to bring into the declared type.

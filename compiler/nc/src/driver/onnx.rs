@@ -74,7 +74,7 @@ pub fn lower(args: &ModelArgs, probes: &[String], _: &mut Sources) -> Result<Low
         diagnostics.push(Diagnostic { severity: Severity::Note, ..Diagnostic::error_nowhere("E0822", message) });
         module.choices.push(Choice { subject, text });
     }
-    Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics, form })
+    Ok(Lowered { module: Some(module), fingerprint: words.finish(), times, diagnostics, form, ..Lowered::default() })
 }
 
 /// What an import makes.

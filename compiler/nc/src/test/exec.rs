@@ -2,7 +2,7 @@
 
 use super::arrays::element;
 use crate::Errors;
-use crate::args::{PassArgs, Target};
+use crate::args::{ChipArgs, PassArgs, Target};
 use crate::cache::CodeCache;
 use crate::machine::{self, face_of};
 use nc_ir::graph::{Module, Probe};
@@ -64,6 +64,8 @@ pub struct Job<'a> {
     pub threads: u32,
     /// What the passes may do.
     pub passes: PassArgs,
+    /// What the model says about the chip.
+    pub chip: &'a ChipArgs,
     /// Bytes that may be taken.
     pub max_memory: u64,
 }
@@ -76,7 +78,10 @@ pub fn execute(module: Module, job: Job<'_>, cache: &mut CodeCache) -> Result<Re
     let face: Face = face_of(&module)?;
     let parts = if job.samples.is_none_or(|n| n == 1) { job.threads } else { 1 };
     let options = nc_compiler::Options { parts, ..job.passes.options(job.target, job.max_memory) };
-    let ready = machine::build(module, job.target, &options, cache, &mut Vec::new())?;
+    let ready = match job.target {
+        Target::Spinnaker2 => machine::on_chip(module, job.chip, &options, &mut Vec::new())?,
+        target => machine::build(module, target, &options, cache, &mut Vec::new())?,
+    };
     let progress = AtomicU64::new(0);
     let samples = job.samples.unwrap_or(1);
     let plan = Plan {

@@ -5,7 +5,7 @@ mod exec;
 mod junit;
 mod spec;
 
-use crate::args::{LoadArgs, ModelArgs, Target, TestArgs};
+use crate::args::{ChipArgs, LoadArgs, ModelArgs, Target, TestArgs};
 use crate::cache::CodeCache;
 use crate::driver::{self, Lowered, read_text};
 use crate::machine::face_of;
@@ -155,9 +155,9 @@ impl Runner<'_> {
         };
         let args = ModelArgs { model: spec.model.clone(), load };
         let mut sources = Sources::default();
-        let (module, mut diagnostics) = match driver::lower(&args, &spec.probes, &mut sources) {
-            Ok(Lowered { module, diagnostics, .. }) => (module, diagnostics),
-            Err(d) => (None, vec![d]),
+        let (module, mut diagnostics, chip) = match driver::lower(&args, &spec.probes, &mut sources) {
+            Ok(Lowered { module, diagnostics, chip, .. }) => (module, diagnostics, chip),
+            Err(d) => (None, vec![d], ChipArgs::default()),
         };
         if !spec.expect.is_empty() {
             // What the passes behind the frontend refuse is expected in the same way.
@@ -191,7 +191,7 @@ impl Runner<'_> {
             }
         }
         let setup = match setup(spec, &module, self.args.max_memory) {
-            Ok(setup) => setup,
+            Ok(setup) => Setup { chip, ..setup },
             Err(Errors(list)) => return self.close(&file, title, Some(listed(&list, &sources)), start),
         };
         // The interpreter first: what it gives is what --bless writes, and what other targets are held against.
@@ -369,12 +369,22 @@ struct Setup {
     in_file: bool,
     ticks: u64,
     samples: Option<usize>,
+    /// What the model says about the chip.
+    chip: ChipArgs,
 }
 
 impl Setup {
     fn job(&self, target: Target, threads: u32, args: &TestArgs) -> Job<'_> {
-        let (passes, max_memory) = (args.passes, args.max_memory);
-        Job { inputs: &self.inputs, ticks: self.ticks, samples: self.samples, target, threads, passes, max_memory }
+        Job {
+            inputs: &self.inputs,
+            ticks: self.ticks,
+            samples: self.samples,
+            target,
+            threads,
+            passes: args.passes,
+            chip: &self.chip,
+            max_memory: args.max_memory,
+        }
     }
 }
 
@@ -431,7 +441,7 @@ fn setup(spec: &Spec, module: &Module, max_memory: u64) -> Result<Setup, Errors>
         let length = matches!(named.value, Value::Number(_) | Value::Generator(..)).then_some(frames);
         expected.insert(named.name.clone(), array_of(port, &named.value, length)?);
     }
-    Ok(Setup { inputs, expected, in_file, ticks: ticks as u64, samples })
+    Ok(Setup { inputs, expected, in_file, ticks: ticks as u64, samples, chip: ChipArgs::default() })
 }
 
 /// The first `length` frames of an input from a file, as the input's type.

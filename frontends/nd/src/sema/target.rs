@@ -3,6 +3,7 @@
 use super::Elab;
 use super::codes;
 use super::print::print;
+use super::units::Dims;
 use crate::ast::{self, ExprKind};
 use nc_ir::diag::nearest;
 use nc_ir::{Diagnostic, Span};
@@ -21,8 +22,10 @@ pub struct TargetSpec {
 pub enum SettingValue {
     /// A whole number.
     Int(i64),
-    /// A real number, in the coherent system if it has a unit.
+    /// A plain number.
     Real(f64),
+    /// A length of time in ms.
+    Time(f64),
     /// A truth value.
     Bool(bool),
     /// Text.
@@ -133,9 +136,9 @@ impl Elab<'_> {
                     Diagnostic::error(
                         codes::NOT_CONST,
                         e.value.span,
-                        "a setting is a literal, a word or a call of a word",
+                        "a setting is a number, a length of time, a truth value, text or a word",
                     )
-                    .labelled("not a literal"),
+                    .labelled("none of these"),
                 );
                 None
             }
@@ -150,11 +153,13 @@ fn literal(e: &ast::Expr) -> Option<SettingValue> {
         ExprKind::Bool(b) => SettingValue::Bool(*b),
         ExprKind::Str(s) => SettingValue::Text(s.clone()),
         ExprKind::Quantity { value, unit } => {
-            SettingValue::Real(super::quantity::unit_named(unit).ok()?.erase(value.as_f64()))
+            let unit = super::quantity::unit_named(unit).ok().filter(|u| u.dims == Dims::TIME)?;
+            SettingValue::Time(unit.erase(value.as_f64()))
         }
         ExprKind::Unary { op: ast::UnaryOp::Neg, expr } => match literal(expr)? {
             SettingValue::Int(x) => SettingValue::Int(x.checked_neg()?),
             SettingValue::Real(x) => SettingValue::Real(-x),
+            SettingValue::Time(x) => SettingValue::Time(-x),
             _ => return None,
         },
         _ => return None,

@@ -350,6 +350,9 @@ fn targets() {
     assert_eq!(check("h1.threads = 4; weights.memory = \"sram\""), "");
     assert_eq!(check("h1.thread = 4"), "E0208 4:14 `cpu` has no setting `h1.thread` (did you mean `threads`?)\n");
     assert_eq!(check("h2.threads = 4"), "E0201 4:14 `N` has no `h2` (did you mean `h1`?)\n");
+    assert_eq!(check("weights.memory = 2 ms"), "");
+    let bad = check("weights.memory = 2 mV");
+    assert!(bad.contains("a setting is a number, a length of time"), "{bad}");
     assert_eq!(
         said_with(&text("").replace("cpu", "gpu"), &mut Memory::default(), &options),
         "N0202 4:8 this build reads no settings for a backend `gpu` (did you mean `cpu`?)\n"
