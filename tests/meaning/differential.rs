@@ -9,7 +9,7 @@ use nc_ir::interp::Interpreter;
 use nc_ir::kernel::abi::Code;
 use nc_ir::kernel::interp::Interpreted;
 use nc_ir::{Tensor, TensorType};
-use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Session, StateHome, entry_names};
+use nc_runtime::run::{Engine, Face, Frames, Image, LineHome, Machine, Parts, Port, Session, StateHome, entry_names};
 use nc_tests::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ fn session(compiled: &Compiled, face: Face, code: Arc<dyn Code>) -> Session {
         face,
         program: compiled.program.clone(),
         layout: compiled.layout.clone(),
-        code,
+        engine: Engine::Code(code),
         states: states.collect(),
         lines: lines.collect(),
     };

@@ -12,7 +12,9 @@ use nc_ir::interp::Interpreter;
 use nc_ir::kernel::abi::Code;
 use nc_ir::kernel::interp::Interpreted;
 use nc_ir::{Diagnostic, Tensor, TensorType};
-use nc_runtime::run::{Face, Frames, Image, LineHome, Machine, Parts, Port, Saved, Session, StateHome, entry_names};
+use nc_runtime::run::{
+    Engine, Face, Frames, Image, LineHome, Machine, Parts, Port, Saved, Session, StateHome, entry_names,
+};
 use nc_spinnaker2::bundle::Bundle;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -110,7 +112,7 @@ pub fn build(
     let name = if target == Target::Kernels { "kernel interpreter" } else { "machine code" };
     times.push((name.to_owned(), start.elapsed()));
     let start = Instant::now();
-    let machine = Box::new(Session::new(image_of(&compiled, face, code, options.max_memory)?)?);
+    let machine = image_of(&compiled, face, Engine::Code(code), options.max_memory)?.machine()?;
     times.push(("place constants and state".to_owned(), start.elapsed()));
     Ok(Ready { machine, module: shown, products: compiled.products, numbers: None, device })
 }
@@ -132,7 +134,7 @@ pub fn watched(
 ) -> Result<Box<dyn Machine>, Errors> {
     let options = nc_cranelift::Options { watch: Some(watch), ..code_options(compiled.level) };
     let code = nc_cranelift::compile(&compiled.program, &compiled.layout, &options).map_err(unsupported)?;
-    Ok(Box::new(Session::new(image_of(compiled, face, Arc::new(code), max_memory)?)?))
+    Ok(Box::new(Session::new(image_of(compiled, face, Engine::Code(Arc::new(code)), max_memory)?)?))
 }
 
 fn code_for(compiled: &Compiled, target: Target, cache: &mut CodeCache) -> Result<Arc<dyn Code>, Diagnostic> {
@@ -170,12 +172,7 @@ pub fn llvm_refused(e: nc_mlir::Unsupported) -> Diagnostic {
 ///
 /// # Errors
 /// E0503 for an extent that is not bound; what [`Image::new`] refuses.
-pub fn image_of(
-    compiled: &Compiled,
-    face: Face,
-    code: Arc<dyn Code>,
-    max_memory: u64,
-) -> Result<Arc<Image>, Diagnostic> {
+pub fn image_of(compiled: &Compiled, face: Face, engine: Engine, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {
     let states = (compiled.states.iter())
         .map(|s| {
             let shape = extents(&s.ty, &s.name)?;
@@ -195,7 +192,7 @@ pub fn image_of(
         })
         .collect::<Result<Vec<_>, Diagnostic>>()?;
     let (program, layout) = (compiled.program.clone(), compiled.layout.clone());
-    Image::new(Parts { face, program, layout, code, states, lines }, max_memory)
+    Image::new(Parts { face, program, layout, engine, states, lines }, max_memory)
 }
 
 /// The extents of a type.

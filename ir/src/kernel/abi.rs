@@ -186,3 +186,59 @@ pub trait Code: Send + Sync {
         None
     }
 }
+
+/// A host array of a [`Batch`].
+#[derive(Debug)]
+pub enum Array<'a> {
+    /// Frames of an input.
+    Read(&'a [u8]),
+    /// Frames of an output or probe, which hold zeros.
+    Written(&'a mut [u8]),
+}
+
+/// What a [`Remote`] is to run: all samples of a run, for some ticks.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Tells those apart whose state a remote keeps. Not used again for another.
+    pub owner: u64,
+    /// Whether the arenas are to be taken from `arenas`: before the first call, and when they were written since the last.
+    pub changed: bool,
+    /// The arenas, sample s at `s * stride`.
+    pub arenas: &'a [u8],
+    /// Bytes from one sample's arena to the next, a multiple of [`ALIGN`].
+    pub stride: u64,
+    /// How many samples, at least 1.
+    pub samples: u64,
+    /// The constant pool, the same in all calls.
+    pub consts: &'a [u8],
+    /// The host arrays in the order of [`Layout::host`]: frames as [`RunContext::host`] has them, `[frame][sample]`.
+    pub host: &'a mut [Array<'a>],
+    /// Number of the first tick.
+    pub first_tick: u64,
+    /// How many ticks.
+    pub ticks: u64,
+}
+
+/// A program on a machine with memory of its own, which runs many samples in a call and keeps their state from call to
+/// call.
+pub trait Remote: Send + Sync {
+    /// Runs ticks of samples, whose state is then in the remote's memory.
+    ///
+    /// # Errors
+    /// What the machine failed at, or that it cannot run so much. The state of these samples is lost.
+    fn run(&self, batch: Batch<'_>) -> Result<(), Diagnostic>;
+
+    /// Copies the state of an owner's samples out, as [`Batch::arenas`].
+    ///
+    /// # Errors
+    /// If the machine failed or knows no state of this owner.
+    fn fetch(&self, owner: u64, arenas: &mut [u8]) -> Result<(), Diagnostic>;
+
+    /// Forgets the state of an owner.
+    fn forget(&self, owner: u64);
+
+    /// Seconds that the machine was at work in the last call, if it measures that.
+    fn seconds(&self) -> Option<f64> {
+        None
+    }
+}

@@ -1,9 +1,11 @@
 //! What sessions of one compiled model share.
 
 use super::frames::Frames;
-use super::machine::{Face, Port, entry_names};
+use super::machine::{Face, Machine, Port, entry_names};
+use super::remote::Away;
+use super::session::Session;
 use nc_ir::diag::Diagnostic;
-use nc_ir::kernel::abi::{Code, Layout, Place};
+use nc_ir::kernel::abi::{Code, Layout, Place, Remote};
 use nc_ir::kernel::{BufId, ListId, Program, Role};
 use nc_ir::types::DType;
 use std::sync::Arc;
@@ -38,6 +40,15 @@ pub struct LineHome {
     pub events: Option<ListId>,
 }
 
+/// What runs a program.
+#[derive(Clone)]
+pub enum Engine {
+    /// Machine code in this process.
+    Code(Arc<dyn Code>),
+    /// A machine with memory of its own.
+    Remote(Arc<dyn Remote>),
+}
+
 /// What an [`Image`] is made of.
 pub struct Parts {
     /// The arrays of the model.
@@ -46,8 +57,8 @@ pub struct Parts {
     pub program: Arc<Program>,
     /// Their memory layout.
     pub layout: Arc<Layout>,
-    /// Machine code for the program and layout.
-    pub code: Arc<dyn Code>,
+    /// What runs the program, in memory of the layout.
+    pub engine: Engine,
     /// Homes of the states, in the model's order.
     pub states: Vec<StateHome>,
     /// Homes of the delay lines, in the model's order.
@@ -59,7 +70,7 @@ pub struct Image {
     pub(super) face: Face,
     pub(super) program: Arc<Program>,
     pub(super) layout: Arc<Layout>,
-    pub(super) code: Arc<dyn Code>,
+    pub(super) engine: Engine,
     pub(super) states: Vec<(String, StateHome)>,
     pub(super) lines: Vec<(String, LineHome)>,
     pub(super) consts: Frames,
@@ -82,7 +93,7 @@ impl Image {
     /// E0650 if constants and one arena take more than `max_memory` or cannot be allocated; E0653 if the parts do not
     /// belong together.
     pub fn new(parts: Parts, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {
-        let Parts { face, program, layout, code, states, lines } = parts;
+        let Parts { face, program, layout, engine, states, lines } = parts;
         let need = layout.arena_bytes.saturating_add(layout.const_bytes);
         if need > max_memory {
             return Err(Diagnostic::error_nowhere(
@@ -122,12 +133,23 @@ impl Image {
             face,
             program,
             layout,
-            code,
+            engine,
             states: state_names.into_iter().zip(states).collect(),
             lines: line_names.into_iter().zip(lines).collect(),
             consts,
             host,
         }))
+    }
+
+    /// A machine for one sample, before its first tick.
+    ///
+    /// # Errors
+    /// E0650, E0652.
+    pub fn machine(self: &Arc<Image>) -> Result<Box<dyn Machine>, Diagnostic> {
+        Ok(match &self.engine {
+            Engine::Code(_) => Box::new(Session::new(self.clone())?),
+            Engine::Remote(remote) => Box::new(Away::new(self.clone(), remote.clone(), None)?),
+        })
     }
 
     /// The arrays of the model.

@@ -156,6 +156,25 @@ pub trait Machine: Send {
     /// # Errors
     /// E0650.
     fn fork(&self) -> Result<Box<dyn Machine>, Diagnostic>;
+
+    /// Whether there is a [`Machine::batch`]: it takes [`Machine::fork_bytes`] for each sample.
+    fn batches(&self) -> bool {
+        false
+    }
+
+    /// Another machine for the same model that runs so many samples in a call, before its first tick; none if there is no
+    /// such machine. Its frames are `[ticks, samples, ..]`, and the tensors of its state have a leading axis of samples.
+    ///
+    /// # Errors
+    /// E0650.
+    fn batch(&self, _samples: usize) -> Result<Option<Box<dyn Machine>>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Seconds that a device was at work in the last run, if there is one that measures it.
+    fn device_seconds(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// Names for the parts of a state under which they are saved: `prefix/NAME`, made unique and free of what a checkpoint

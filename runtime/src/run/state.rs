@@ -1,53 +1,50 @@
-//! The state of a session as tensors that do not depend on layout, parts or representation.
+//! The state in an arena as tensors that do not depend on layout, parts or representation.
 
-use super::image::LineHome;
+use super::image::{Image, LineHome};
 use super::machine::Saved;
-use super::session::Session;
 use nc_ir::diag::Diagnostic;
 use nc_ir::kernel::abi::Place;
 use nc_ir::kernel::{BufId, ListId};
 use nc_ir::tensor::Tensor;
 
-/// All parts of the state, named.
-pub(super) fn export(session: &Session) -> Saved {
-    let image = &session.image;
+/// All parts of the state of a sample before tick `tick`, named.
+pub(super) fn export(image: &Image, arena: &[u8], tick: u64) -> Saved {
     let states = image.states.iter().map(|(name, home)| {
         let mut t = Tensor::zeros(home.dtype, home.shape.clone());
         let len = t.bytes().len();
-        t.bytes_mut().copy_from_slice(&session.arena.bytes()[at(session, home.buffer)..][..len]);
+        t.bytes_mut().copy_from_slice(&arena[at(image, home.buffer)..][..len]);
         (name.clone(), t)
     });
     let lines = image.lines.iter().filter(|(_, h)| h.frames.is_some() || h.events.is_some()).map(|(name, home)| {
         let mut t = Tensor::zeros(home.dtype, line_shape(home));
         let frame = t.bytes().len() / (home.depth as usize).max(1);
-        for k in 1..=u64::from(home.depth).min(session.tick) {
-            let slot = (session.tick - k) % (u64::from(home.depth) + 1);
+        for k in 1..=u64::from(home.depth).min(tick) {
+            let slot = (tick - k) % (u64::from(home.depth) + 1);
             let to = &mut t.bytes_mut()[(k as usize - 1) * frame..][..frame];
             match (home.frames, home.events) {
                 (Some(b), _) => {
-                    let from = at(session, b) + slot as usize * frame;
-                    to.copy_from_slice(&session.arena.bytes()[from..from + frame]);
+                    let from = at(image, b) + slot as usize * frame;
+                    to.copy_from_slice(&arena[from..from + frame]);
                 }
-                (None, Some(l)) => read_events(session, l, slot, to),
+                (None, Some(l)) => read_events((image, arena), l, slot, to),
                 (None, None) => {}
             }
         }
         (name.clone(), t)
     });
-    Saved { tick: session.tick, entries: states.chain(lines).collect() }
+    Saved { tick, entries: states.chain(lines).collect() }
 }
 
-/// Takes the parts of a state over into a session that was reset.
+/// Takes the parts of a state over into an arena that was reset.
 ///
 /// # Errors
 /// E0651.
-pub(super) fn import(session: &mut Session, saved: &Saved) -> Result<(), Diagnostic> {
+pub(super) fn import(image: &Image, arena: &mut [u8], saved: &Saved) -> Result<(), Diagnostic> {
     let tick = saved.tick;
-    let image = session.image.clone();
     for (name, home) in &image.states {
         let t = saved.expect(name, home.dtype, &home.shape)?;
-        let start = at(session, home.buffer);
-        session.arena.bytes_mut()[start..start + t.bytes().len()].copy_from_slice(t.bytes());
+        let start = at(image, home.buffer);
+        arena[start..start + t.bytes().len()].copy_from_slice(t.bytes());
     }
     for (name, home) in image.lines.iter().filter(|(_, h)| h.frames.is_some() || h.events.is_some()) {
         let t = saved.expect(name, home.dtype, &line_shape(home))?;
@@ -56,11 +53,11 @@ pub(super) fn import(session: &mut Session, saved: &Saved) -> Result<(), Diagnos
             let slot = (tick - k) % (u64::from(home.depth) + 1);
             let from = &t.bytes()[(k as usize - 1) * frame..][..frame];
             if let Some(b) = home.frames {
-                let start = at(session, b) + slot as usize * frame;
-                session.arena.bytes_mut()[start..start + frame].copy_from_slice(from);
+                let start = at(image, b) + slot as usize * frame;
+                arena[start..start + frame].copy_from_slice(from);
             }
             if let Some(l) = home.events {
-                write_events(session, l, slot, from);
+                write_events(image, arena, l, slot, from);
             }
         }
     }
@@ -71,28 +68,28 @@ fn line_shape(home: &LineHome) -> Vec<usize> {
     std::iter::once(home.depth as usize).chain(home.shape.iter().copied()).collect()
 }
 
-/// Offset in the arena of a buffer that [`super::Image::new`] found there.
-fn at(session: &Session, buffer: BufId) -> usize {
-    match session.image.layout.buffers[buffer.index()] {
+/// Offset in the arena of a buffer that [`Image::new`] found there.
+fn at(image: &Image, buffer: BufId) -> usize {
+    match image.layout.buffers[buffer.index()] {
         Place::Arena(at) => at as usize,
         Place::Consts(_) | Place::Host(_) => unreachable!("checked when the image was made"),
     }
 }
 
 /// Places of part `part`'s chunk of a slot: the count, the first index, and the range of the part.
-fn chunk(session: &Session, list: ListId, slot: u64, part: u32) -> (usize, usize, (u64, u64)) {
-    let parts = session.image.parts();
-    let place = session.image.layout.list(list);
-    let range = session.image.program.lists[list.index()].extent().range(part, parts);
+fn chunk(image: &Image, list: ListId, slot: u64, part: u32) -> (usize, usize, (u64, u64)) {
+    let parts = image.parts();
+    let place = image.layout.list(list);
+    let range = image.program.lists[list.index()].extent().range(part, parts);
     let count = place.counts + 4 * (slot * u64::from(parts) + u64::from(part));
     let first = place.indices + slot * place.stride + 4 * range.0;
     (count as usize, first as usize, range)
 }
 
-fn read_events(session: &Session, list: ListId, slot: u64, to: &mut [u8]) {
-    let word = |at: usize| session.arena.bytes()[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
-    for part in 0..session.image.parts() {
-        let (count, first, (lo, hi)) = chunk(session, list, slot, part);
+fn read_events((image, arena): (&Image, &[u8]), list: ListId, slot: u64, to: &mut [u8]) {
+    let word = |at: usize| arena[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+    for part in 0..image.parts() {
+        let (count, first, (lo, hi)) = chunk(image, list, slot, part);
         let most = (hi - lo) as usize;
         for k in 0..(word(count) as usize).min(most) {
             if let Some(cell) = to.get_mut(word(first + 4 * k) as usize) {
@@ -102,10 +99,9 @@ fn read_events(session: &Session, list: ListId, slot: u64, to: &mut [u8]) {
     }
 }
 
-fn write_events(session: &mut Session, list: ListId, slot: u64, from: &[u8]) {
-    for part in 0..session.image.parts() {
-        let (count, first, (lo, hi)) = chunk(session, list, slot, part);
-        let arena = session.arena.bytes_mut();
+fn write_events(image: &Image, arena: &mut [u8], list: ListId, slot: u64, from: &[u8]) {
+    for part in 0..image.parts() {
+        let (count, first, (lo, hi)) = chunk(image, list, slot, part);
         let mut n = 0u32;
         for index in (lo..hi).filter(|k| from[*k as usize] != 0) {
             let at = first + 4 * n as usize;

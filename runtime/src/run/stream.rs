@@ -63,7 +63,7 @@ pub struct Finished {
 /// A chunk is made longer until it takes about this long, so that progress shows and calls cost nothing.
 const CHUNK_TIME: Duration = Duration::from_millis(50);
 
-/// Runs `plan` on `machine` and, for several samples, forks of it.
+/// Runs `plan` on `machine` or, for several samples, on one that runs all of them in a call, or on forks of it.
 ///
 /// # Errors
 /// E0650 if the plan does not fit its bounds, E0651 for state that does not fit, E0652, and what source, sink and
@@ -132,8 +132,8 @@ fn locked<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The machines of a run.
 enum Crew {
-    /// One sample on one machine.
-    Alone { machine: Box<dyn Machine>, begun: bool },
+    /// One sample, or all samples in each call, on one machine.
+    Alone { machine: Box<dyn Machine>, begun: bool, samples: u64 },
     /// Each sample on a machine of its own, which keeps its state from chunk to chunk.
     Each { machines: Vec<Mutex<Box<dyn Machine>>>, threads: usize, begun: bool },
     /// The whole run is one chunk: a machine per thread takes one sample after another. The states at the end, if wanted.
@@ -143,10 +143,11 @@ enum Crew {
 impl Crew {
     fn gather(machine: Box<dyn Machine>, plan: &Plan<'_>, one_chunk: bool) -> Result<Crew, Diagnostic> {
         if plan.samples == 1 {
-            return Ok(Crew::Alone { machine, begun: false });
+            return Ok(Crew::Alone { machine, begun: false, samples: 1 });
         }
+        let together = plan.stacked && machine.batches();
         let threads = plan.threads.clamp(1, plan.samples.max(1));
-        let count = if one_chunk { threads } else { plan.samples };
+        let count = if one_chunk && !together { threads } else { plan.samples };
         let need = machine.fork_bytes().saturating_mul(count.saturating_sub(1) as u64);
         if need > plan.max_memory {
             return Err(Diagnostic::error_nowhere(
@@ -154,6 +155,9 @@ impl Crew {
                 format!("the state of {count} samples takes {need} bytes, {} are allowed", plan.max_memory),
             )
             .with_hint("raise --max-memory, or run fewer samples or ticks at a time"));
+        }
+        if together && let Some(machine) = machine.batch(plan.samples)? {
+            return Ok(Crew::Alone { machine, begun: false, samples: plan.samples as u64 });
         }
         let mut machines = vec![machine];
         while machines.len() < count {
@@ -169,9 +173,12 @@ impl Crew {
     /// Puts every machine that keeps its state into the state the run starts from.
     fn begin(&mut self, plan: &Plan<'_>, begin: &Beginnings) -> Result<(), Diagnostic> {
         match self {
-            Crew::Alone { machine, begun } => {
+            Crew::Alone { machine, begun, samples } => {
                 if !std::mem::replace(begun, true) {
-                    begin.start(machine.as_mut(), 0)?;
+                    match plan.resume {
+                        Some(saved) if *samples > 1 => machine.import(saved)?,
+                        _ => begin.start(machine.as_mut(), 0)?,
+                    }
                 }
             }
             Crew::Each { machines, begun, .. } => {
@@ -207,9 +214,9 @@ impl Crew {
             self.begin(plan, begin)?;
         }
         match self {
-            Crew::Alone { machine, .. } => {
+            Crew::Alone { machine, samples, .. } => {
                 machine.run(ticks, inputs, results)?;
-                plan.progress.fetch_add(ticks, Ordering::Relaxed);
+                plan.progress.fetch_add(ticks * *samples, Ordering::Relaxed);
                 Ok(())
             }
             Crew::Each { machines, threads, .. } => {
@@ -249,6 +256,7 @@ impl Crew {
     /// The state of all samples.
     fn state(self, plan: &Plan<'_>) -> Result<Saved, Diagnostic> {
         let mut each = match self {
+            Crew::Alone { machine, samples, .. } if samples > 1 => return machine.export(),
             Crew::Alone { machine, .. } => vec![machine.export()?],
             Crew::Each { machines, .. } => {
                 machines.iter().map(|m| locked(m).export()).collect::<Result<Vec<_>, _>>()?

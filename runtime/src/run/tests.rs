@@ -1,5 +1,7 @@
 //! A small program with every kind of state, run by the kernel interpreter behind the calling convention.
 
+mod remote;
+
 use super::*;
 use nc_ir::diag::Diagnostic;
 use nc_ir::kernel::abi::Layout;
@@ -17,6 +19,15 @@ const DEPTH: u32 = 3;
 /// `s += x; y = s`; indices with `s > 1` are pushed to a ring and marked in another, `s -= 1` there; `late` counts what
 /// happened `DEPTH` ticks ago by list, `seen` gives it by frame. `s` is also probed every 3 ticks.
 fn image(parts: u32, with_lists: bool, max_memory: u64) -> Result<Arc<Image>, Diagnostic> {
+    image_on(parts, with_lists, max_memory, |code| Engine::Code(Arc::new(code)))
+}
+
+fn image_on(
+    parts: u32,
+    with_lists: bool,
+    max_memory: u64,
+    engine: impl FnOnce(Interpreted) -> Engine,
+) -> Result<Arc<Image>, Diagnostic> {
     let mut p = Program::new("small", parts);
     let over = Parallel { len: N, align: 1 };
     let s = p.add_buffer("s", DType::F32, N, Role::State(Tensor::scalar_f32(0.25)));
@@ -108,7 +119,7 @@ fn image(parts: u32, with_lists: bool, max_memory: u64) -> Result<Arc<Image>, Di
         face,
         program: Arc::new(p),
         layout: Arc::new(layout),
-        code: Arc::new(code),
+        engine: engine(code),
         states: vec![state("s", DType::F32, s), state("late", DType::I64, late)],
         lines: vec![line],
     };

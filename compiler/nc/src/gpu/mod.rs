@@ -13,7 +13,7 @@ use nc_gpu::bundle::Bundle;
 use nc_gpu::{Binary, Cuda, Driver, Grid, Launcher, Line, Plan, Port, State};
 use nc_ir::{DType, Diagnostic};
 use nc_mlir::gpu::{Arch, Launch, Stage, launches, text};
-use nc_runtime::run::{Face, Image, LineHome, Machine, Parts, Session, StateHome};
+use nc_runtime::run::{Engine, Face, Image, LineHome, Machine, Parts, StateHome};
 use std::sync::Arc;
 
 /// Parts that programs are split into where none are asked for: threads that deliver events and fill event lists. More
@@ -179,6 +179,7 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, 
     cuda.take(plan, code.ok_or_else(|| broken(format!("it has no code for {chosen}")))?)?;
     let code = Arc::new(Launcher::new(plan.clone(), Box::new(cuda)).map_err(broken)?);
     let (face, device) = (face_of_bundle(plan)?, code.device().to_owned());
-    let parts = Parts { face, program: Arc::new(program), layout: Arc::new(layout), code, states, lines };
-    Ok((Box::new(Session::new(Image::new(parts, max_memory)?)?), device))
+    let engine = Engine::Code(code);
+    let parts = Parts { face, program: Arc::new(program), layout: Arc::new(layout), engine, states, lines };
+    Ok((Image::new(parts, max_memory)?.machine()?, device))
 }
