@@ -116,7 +116,9 @@ impl Kernels {
                 own[5] = meet_team as unsafe extern "C" fn(*mut c_void) as usize as u64;
                 let stack = match STACKS.with_borrow_mut(Vec::pop) {
                     Some(stack) => stack,
-                    None => DefaultStack::new(STACK).map_err(|e| format!("no memory for the stacks of threads: {e}"))?,
+                    None => {
+                        DefaultStack::new(STACK).map_err(|e| format!("no memory for the stacks of threads: {e}"))?
+                    }
                 };
                 let entry = self.entry;
                 running.push(Coroutine::with_stack(stack, move |yielder: &Yielder<(), Wait>, ()| {

@@ -699,13 +699,6 @@ impl<'c> Ir<'c> {
         let private = StringAttribute::new(self.context, "private").into();
         let attributes = [(self.id("llvm.linkage"), linkage), (self.id("sym_visibility"), private)];
         let attributes = if exported { &[][..] } else { &attributes[..] };
-        module.append_operation(melior::dialect::func::func(
-            self.context,
-            name,
-            ty,
-            region,
-            attributes,
-            self.at,
-        ));
+        module.append_operation(melior::dialect::func::func(self.context, name, ty, region, attributes, self.at));
     }
 }

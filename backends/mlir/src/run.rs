@@ -1,8 +1,8 @@
 //! The entry point of a program: the loop over ticks and the way through their steps.
 
+use crate::emit::threads::Meet;
 use crate::emit::{Emitted, owned};
 use crate::error::Unsupported;
-use crate::emit::threads::Meet;
 use crate::ir::{Cmp, Ir, V, Write};
 use melior::ir::{Module, Type};
 use nc_ir::DType;
@@ -331,7 +331,8 @@ impl<'c> Way<'c, '_> {
     fn kernel(&mut self, k: &Kernel) -> Emitted<()> {
         let symbol = self.kernels.next().ok_or_else(|| Unsupported::malformed("a kernel without a function"))?;
         let iterations = self.iterations.get(..k.iterations.len());
-        let iterations = iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?;
+        let iterations =
+            iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?;
         let mut arguments = vec![self.arena, self.consts];
         let alone = k.parallel.is_none() && self.program.parts > 1;
         let mut first = false;

@@ -63,8 +63,7 @@ pub(crate) fn entry<'c>(
         }
         let (arguments, own) = words.split_at(ARGUMENTS);
         let meet = Meet::Call(own[4], own[6]);
-        let thread =
-            Thread { id: own[0], block: (own[1], own[2]), shared: own[3], meet, all: Some((own[5], own[6])) };
+        let thread = Thread { id: own[0], block: (own[1], own[2]), shared: own[3], meet, all: Some((own[5], own[6])) };
         run(ir, of, kernels, blocks, arguments, thread)?;
         Ok(None)
     })

@@ -316,8 +316,22 @@ impl<'c> Emitter<'c, '_> {
             |e| {
                 e.threads = None;
                 e.events_at(threads, one, threads.id)?;
-                inner.before.iter().try_for_each(|s| e.stmt(s))?;
-                let (lo, hi) = (e.typed(inner.lo, ScalarType::I64)?, e.typed(inner.hi, ScalarType::I64)?);
+                inner.outer.iter().try_for_each(|s| e.stmt(s))?;
+                let range = |e: &mut Self| {
+                    inner.before.iter().try_for_each(|s| e.stmt(s))?;
+                    Ok(vec![e.typed(inner.lo, ScalarType::I64)?, e.typed(inner.hi, ScalarType::I64)?])
+                };
+                let range = match inner.condition {
+                    None => range(e)?,
+                    Some(c) => {
+                        let c = e.typed(c, ScalarType::Bool)?;
+                        e.branch(c, &[i64, i64], range, |e| {
+                            let zero = e.ir.i64(0);
+                            Ok(vec![zero, zero])
+                        })?
+                    }
+                };
+                let (lo, hi) = (range[0], range[1]);
                 let at = e.ir.beyond(base, s.begins);
                 let at = e.ir.element(at, i64, threads.id);
                 e.ir.store(at, lo, 8);
@@ -359,8 +373,8 @@ impl<'c> Emitter<'c, '_> {
         let (base, s) = threads.shared;
         let (i1, i32, i64) = (self.ir.types.i1, self.ir.types.i32, self.ir.types.i64);
         let missing = || Unsupported::malformed("a loop that writes anywhere");
-        let (first, _, index) = owned::reads_and_writes(inner.body).ok_or_else(missing)?;
-        let (before, writes) = inner.body.stmts.split_at(first);
+        let touches = owned::touches(inner.body).ok_or_else(missing)?;
+        let (before, writes) = inner.body.stmts.split_at(touches.before);
         let flag = self.ir.beyond(base, s.flag);
         self.threads = None;
         // What a thread that is outside would do is done for the last number, and not written.
@@ -370,7 +384,8 @@ impl<'c> Emitter<'c, '_> {
         let at = self.ir.op("arith.minsi", &[f, end], i64);
         let event = self.search(threads, table, threads.count.into(), at);
         self.events_at(threads, one, event)?;
-        inner.before.iter().try_for_each(|s| self.stmt(s))?;
+        // An event that leads to anything meets the condition.
+        inner.outer.iter().chain(inner.before).try_for_each(|s| self.stmt(s))?;
         let start = cell(&mut self.ir, base, table, event);
         let start = self.word(start);
         let begin = self.ir.beyond(base, s.begins);
@@ -380,9 +395,12 @@ impl<'c> Emitter<'c, '_> {
         let k = self.ir.add(begin, k);
         self.index(inner.var, k)?;
         before.iter().try_for_each(|s| self.stmt(s))?;
-        let number = self.element_number(index)?;
-        let number = self.ir.by("arith.andi", number, i64::from(CLAIMS - 1));
-        let claim = cell(&mut self.ir, base, s.claims, number);
+        let mut claims = Vec::new();
+        for index in touches.places {
+            let number = self.element_number(index)?;
+            let number = self.ir.by("arith.andi", number, i64::from(CLAIMS - 1));
+            claims.push(cell(&mut self.ir, base, s.claims, number));
+        }
         let me = self.ir.op("arith.trunci", &[threads.id], i32);
         let (yes, no, none) = (self.ir.int(i32, 1), self.ir.int(i32, 0), self.ir.int(i32, -1));
         // Whether this thread has still to write; whether any has.
@@ -394,13 +412,16 @@ impl<'c> Emitter<'c, '_> {
         let body = self.region(&[i1, i1], |e, a| {
             let pending = a[0];
             e.when(pending, |e| {
-                e.ir.atomic_umin(claim, me);
+                claims.iter().for_each(|claim| e.ir.atomic_umin(*claim, me));
                 Ok(())
             })?;
             threads.meet.write(&mut e.ir);
-            let holder = e.ir.load(claim, i32, 4);
-            let mine = e.ir.cmp(Cmp::Eq, holder, me);
-            let mine = e.ir.bin("arith.andi", mine, pending);
+            let mut mine = pending;
+            for claim in &claims {
+                let holder = e.ir.load(*claim, i32, 4);
+                let held = e.ir.cmp(Cmp::Eq, holder, me);
+                mine = e.ir.bin("arith.andi", mine, held);
+            }
             let first = e.ir.cmp_k(Cmp::Eq, threads.id, 0);
             e.when(first, |e| {
                 e.ir.store(flag, no, 4);
@@ -412,7 +433,7 @@ impl<'c> Emitter<'c, '_> {
             let waits = e.ir.bin("arith.andi", waits, pending);
             e.when(mine, |e| {
                 writes.iter().try_for_each(|s| e.stmt(s))?;
-                e.ir.store(claim, none, 4);
+                claims.iter().for_each(|claim| e.ir.store(*claim, none, 4));
                 Ok(())
             })?;
             e.when(waits, |e| {
@@ -431,12 +452,14 @@ impl<'c> Emitter<'c, '_> {
     }
 }
 
-/// Whether an event leads to a loop each iteration of which reads and writes one number somewhere.
+/// Whether an event leads to a loop whose iterations read and write a few numbers anywhere.
 fn scatters(one: &EventBody) -> bool {
     let Some(inner) = owned::inner(&one.body) else { return false };
-    let Some((first, buf, _)) = owned::reads_and_writes(inner.body) else { return false };
-    let reads = |stmts: &[Stmt], of| stmts.iter().any(|s| matches!(s, Stmt::Load { buf, .. } if *buf == of));
-    let bodies = [&one.body];
+    let Some(touches) = owned::touches(inner.body) else { return false };
+    let written = owned::stored(inner.body);
+    let touched = |s: &Stmt| matches!(s, Stmt::Load { buf, .. } if written.contains(buf));
+    let before = inner.body.stmts[..touches.before].iter();
     // Iterations of a vector loop over the same numbers each time are better divided as such.
-    !(inner.vector && owned::repeats(&bodies)) && !reads(inner.before, buf) && !reads(&inner.body.stmts[..first], buf)
+    let apart = inner.vector && owned::repeats(&[&one.body]);
+    !apart && !inner.outer.iter().chain(inner.before).chain(before).any(touched)
 }

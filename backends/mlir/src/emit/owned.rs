@@ -34,9 +34,9 @@ pub(crate) fn pushes(block: &Block) -> bool {
     any(block, |s| matches!(s, Stmt::Push { .. } | Stmt::Clear { .. }))
 }
 
-/// Whether a block has a vector loop in it.
+/// Whether a block has something in it that threads divide: a vector loop, or events.
 pub(super) fn divides(block: &Block) -> bool {
-    any(block, |s| matches!(s, Stmt::For { vector: true, .. }))
+    any(block, |s| matches!(s, Stmt::For { vector: true, .. } | Stmt::Events { .. }))
 }
 
 /// Whether a block reads a value.
@@ -47,9 +47,7 @@ pub(super) fn mentions(block: &Block, v: Val) -> bool {
         Stmt::Op { args, .. } => args.contains(&v),
         Stmt::Load { index, .. } => indexed(index),
         Stmt::Store { index, value, .. } => indexed(index) || *value == v,
-        Stmt::For { lo, hi, carried, .. } => {
-            *lo == v || *hi == v || carried.iter().any(|c| c.init == v || c.next == v)
-        }
+        Stmt::For { lo, hi, carried, .. } => *lo == v || *hi == v || carried.iter().any(|c| c.init == v || c.next == v),
         Stmt::Events { slot, .. } | Stmt::Clear { slot, .. } => *slot == v,
         Stmt::Push { slot, cond, index, .. } => [slot, cond, index].contains(&&v),
         Stmt::If { cond, .. } => *cond == v,
@@ -163,7 +161,11 @@ pub(super) fn repeats(blocks: &[&Block]) -> bool {
 /// A body that ends in a loop and does nothing else that is seen.
 #[derive(Clone, Copy)]
 pub(super) struct Inner<'a> {
-    /// What is before the loop.
+    /// What is before the loop; if there is a condition, before that.
+    pub outer: &'a [Stmt],
+    /// Whether what follows is done at all.
+    pub condition: Option<Val>,
+    /// What is between condition and loop.
     pub before: &'a [Stmt],
     pub var: Val,
     pub lo: Val,
@@ -172,16 +174,59 @@ pub(super) struct Inner<'a> {
     pub body: &'a Block,
 }
 
-/// The loop that a body ends in, if before it, and in it, are no loops, branches or pushes.
+/// The loop that a body ends in, perhaps on a condition, if before it, and in it, are no loops, branches or pushes.
 pub(super) fn inner(block: &Block) -> Option<Inner<'_>> {
-    let (last, before) = block.stmts.split_last()?;
-    let Stmt::For { var, lo, hi, vector, carried, body } = last else { return None };
+    let (last, outer) = block.stmts.split_last()?;
     let pure = |s: &Stmt| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. });
     let plain = |s: &Stmt| pure(s) || matches!(s, Stmt::Store { .. });
-    if !carried.is_empty() || !before.iter().all(pure) || !body.stmts.iter().all(plain) {
+    let (condition, before, last) = match last {
+        Stmt::If { cond, then_body, else_body } if else_body.stmts.is_empty() => {
+            let (last, before) = then_body.stmts.split_last()?;
+            (Some(*cond), before, last)
+        }
+        last => (None, &[][..], last),
+    };
+    let Stmt::For { var, lo, hi, vector, carried, body } = last else { return None };
+    if !carried.is_empty() || !outer.iter().chain(before).all(pure) || !body.stmts.iter().all(plain) {
         return None;
     }
-    Some(Inner { before, var: *var, lo: *lo, hi: *hi, vector: *vector, body })
+    Some(Inner { outer, condition, before, var: *var, lo: *lo, hi: *hi, vector: *vector, body })
+}
+
+/// How many numbers at most an iteration may touch that others do, too.
+const MOST_TOUCHED: usize = 4;
+
+/// What the body of a loop touches of the buffers that it writes.
+pub(super) struct Touches<'a> {
+    /// How many statements come before the first that touches anything.
+    pub before: usize,
+    /// The places, each once. All are known before anything is touched.
+    pub places: Vec<&'a Index>,
+}
+
+/// What the body of a loop of plain statements touches, if all places are known before and there are few.
+pub(super) fn touches(block: &Block) -> Option<Touches<'_>> {
+    let written = stored(block);
+    let mut places: Vec<&Index> = Vec::new();
+    let mut first = None;
+    for (n, s) in block.stmts.iter().enumerate() {
+        let (Stmt::Load { buf, index, .. } | Stmt::Store { buf, index, .. }) = s else { continue };
+        if written.contains(buf) {
+            first = first.or(Some(n));
+            if !places.contains(&index) {
+                places.push(index);
+            }
+        }
+    }
+    let before = first?;
+    let mut later = BTreeSet::new();
+    for s in &block.stmts[before..] {
+        if let Stmt::Const { dst, .. } | Stmt::Op { dst, .. } | Stmt::Load { dst, .. } = s {
+            later.insert(*dst);
+        }
+    }
+    let known = places.iter().all(|i| i.terms.iter().all(|(v, _)| !later.contains(v)));
+    (known && places.len() <= MOST_TOUCHED).then_some(Touches { before, places })
 }
 
 /// The one buffer that a block writes, and where.

@@ -87,12 +87,10 @@ impl<'c> Emitter<'c, '_> {
                 self.how_for((*var, *lo, *hi), *vector, carried, body, threads)
             }
             Stmt::Events { .. } => How::Events,
-            Stmt::If { then_body, else_body, .. } => {
-                match owned::divides(then_body) || owned::divides(else_body) {
-                    true => How::Alike,
-                    false => How::Alone,
-                }
-            }
+            Stmt::If { then_body, else_body, .. } => match owned::divides(then_body) || owned::divides(else_body) {
+                true => How::Alike,
+                false => How::Alone,
+            },
         }
     }
 
@@ -116,7 +114,8 @@ impl<'c> Emitter<'c, '_> {
         let divides = owned::divides(body);
         // Parts may be cut anywhere, so their items are independent.
         let items = self.items && (lo, hi) == (Kernel::LO, Kernel::HI) && !owned::pushes(body);
-        if items && (!divides || self.items_each >= u64::from(threads.count) / 2 || self.items_each > self.widest(body)) {
+        if items && (!divides || self.items_each >= u64::from(threads.count) / 2 || self.items_each > self.widest(body))
+        {
             return How::Divided(var, lo, hi, body);
         }
         if !divides {
@@ -149,7 +148,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn sums<'a>(&self, bodies: &[&'a Block]) -> Option<Inner<'a>> {
         let mut last = None;
         for b in bodies {
-            let inner = owned::inner(b).filter(|i| i.vector)?;
+            let inner = owned::inner(b).filter(|i| i.vector && i.condition.is_none())?;
             let (_, buf, _) = owned::reads_and_writes(inner.body)?;
             // What is in a register is not rounded to what memory holds.
             let lossless = self.program.buffers.get(buf.index()).is_some_and(|b| super::memory::lossless(b.elem));
@@ -255,7 +254,7 @@ impl<'c> Emitter<'c, '_> {
     pub(super) fn add_to(&mut self, inner: Inner<'_>, j: V<'c>, x: Cell<'c>) -> Emitted<Cell<'c>> {
         let missing = || Unsupported::malformed("a loop that adds");
         let (_, buf, _) = owned::reads_and_writes(inner.body).ok_or_else(missing)?;
-        inner.before.iter().try_for_each(|s| self.stmt(s))?;
+        inner.outer.iter().try_for_each(|s| self.stmt(s))?;
         self.index(inner.var, j)?;
         self.register = Some((buf, x));
         let done = self.block(inner.body);
