@@ -32,6 +32,12 @@ pub(crate) type Emitted<T> = Result<T, Unsupported>;
 /// Deepest nesting of statements.
 const MAX_DEPTH: usize = 64;
 
+/// How often the body of a loop that reads and adds is written out, where that helps.
+const REPEATED: i64 = 16;
+
+/// Statements of a body that is, at most.
+const MOST_REPEATED: usize = 12;
+
 /// What a kernel function is given, in this order: the arena, the constant pool, the table of current host frames, the
 /// tick, the part. After these come the iterations that the kernel asks for.
 pub(crate) const KERNEL_PARAMS: usize = 5;
@@ -384,14 +390,37 @@ impl<'c> Emitter<'c, '_> {
             types.push(cell.ty);
             init.push(cell.v);
         }
-        let results = self.for_loop((lo, hi, 1), &init, |e, i, state| {
+        let once = |e: &mut Self, i: V<'c>, state: &[V<'c>]| -> Emitted<Vec<V<'c>>> {
             e.index(var, i)?;
             for ((c, v), ty) in carried.iter().zip(state).zip(&types) {
                 e.set(c.param, Cell { v: *v, ty: *ty })?;
             }
             e.block(body)?;
             carried.iter().zip(&types).map(|(c, ty)| e.typed(c.next, *ty)).collect()
-        })?;
+        };
+        let mut start = lo;
+        let mut results = init;
+        // A graphics processor's thread has to have many loads on their way at a time.
+        let reads =
+            self.machine.gpu && self.threads.is_none() && !carried.is_empty() && body.stmts.len() <= MOST_REPEATED;
+        if reads && body.stmts.iter().all(|s| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. })) {
+            let len = self.ir.op("arith.subi", &[hi, lo], self.ir.types.i64);
+            let zero = self.ir.i64(0);
+            let len = self.ir.op("arith.maxsi", &[len, zero], self.ir.types.i64);
+            let whole = self.ir.by("arith.divui", len, REPEATED);
+            let whole = self.ir.times(whole, REPEATED);
+            let end = self.ir.add(lo, whole);
+            results = self.for_loop((lo, end, REPEATED), &results, |e, i, state| {
+                let mut state = state.to_vec();
+                for n in 0..REPEATED {
+                    let i = e.ir.plus(i, n);
+                    state = once(e, i, &state)?;
+                }
+                Ok(state)
+            })?;
+            start = end;
+        }
+        let results = self.for_loop((start, hi, 1), &results, once)?;
         for ((c, v), ty) in carried.iter().zip(results).zip(types) {
             self.set(c.result, Cell { v, ty })?;
         }
