@@ -1,101 +1,124 @@
-"""Carries compiled models to a machine with a graphics processor, runs them there and says how right and how fast they are.
+"""Fills a folder with what a machine with a graphics processor needs, and runs models there: how right, how fast.
 
-    python3 gpu.py pack FOLDER --nc NC [--peers BENCH] [--only NAME,..]     # where nc has the feature mlir; no device
-    python3 gpu.py run FOLDER --nc NC [--reps 11] [--json FILE]             # where a device is; any build of nc
+    python3 gpu.py fill FOLDER --nc NC [--runner NC2] [--peers BENCH] [--models DATA --suites RUN.PY] [--only NAME,..]
+    python3 gpu.py run FOLDER|FOLDER.tar.xz [--nc NC] [--reps 7] [--budget 220] [--json FILE] [--only NAME,..]
 
-`pack` writes a folder for each model: the bundle for sm_80 and sm_90, the input, and what the processor computes with
-`--target cpu`. With --peers (see run.py) these are the networks w1, w2 and w5; models of ../examples come without. `run`
-needs nothing but the folder, nc and NVIDIA's driver. For each model it prints
+`fill` needs a build of nc with the feature mlir and no device. It keeps the code of every model (`--kernel-cache`) and
+copies what the models need, but large networks, which `run` makes anew from the same numbers. --peers (see run.py) adds
+W1, W2, W4 and W5; --models a folder of trained models and recordings, and --suites the script that holds them to their
+golden outputs; --runner a build of nc for the other machine, which needs no feature. FOLDER.tar.xz beside FOLDER is what
+to carry.
 
-- errors: bits that differ from what was packed, and the largest difference; a model with any makes it exit with 1
-- the median time of a tick, input and state on the device, launches included
-- a floor: the time in which the device copies the states that a tick reads and writes (for w2 and w5 the weights, too), at
-  the bandwidth that is measured first, by copies on the device
-- with torch: the time of a tick of w2's layers as plain calls, and as a captured graph
-
-Nothing of `run` beyond the refusal without a driver has been tried yet: there was no device where it was written.
+`run` needs nothing but that, Python with numpy (and torch, for what stands beside it), and NVIDIA's driver. For each
+model it prints
+- how many numbers differ in any bit from what `--target cpu` computes there; a model with any makes it exit with 1
+- the median time of a tick on the device, by the device's own clock, and by the wall's with inputs and results copied
+- a floor: the time in which the bytes that a tick cannot but move are read and written at the bandwidth measured first:
+  states both ways, and weights, where a tick reads all of them; where events decide, the rows of the events
+- with torch: the same network, called tick by tick, and as a captured graph of many ticks
+One model that fails does not stop the others, and nothing begins after --budget seconds.
 """
 import argparse
 import ctypes
-import importlib.util
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
+from gpu_nets import EXAMPLES, PEER_FILES, PEERS, ROOT
+from gpu_torch import beside
 
-# Name, model, arguments of the compiler, arguments of a run, whether every tick reads all weights.
-EXAMPLES = [("cuba", "examples/cuba.nd", [], ["--steps", "2000"], False)] + [
-    (name, f"examples/{name}.nd", [], ["--input", os.path.join(ROOT, "examples", "data", f"{name}.npz")], False)
-    for name in ("classifier", "egru_lm", "learn", "lsm", "motion")
-]
+BEGIN = time.monotonic()
 
 
-def bench():
-    """The module run.py."""
-    spec = importlib.util.spec_from_file_location("bench_run", os.path.join(HERE, "run.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def say(text):
+    print(f"[{time.monotonic() - BEGIN:6.1f} s] {text}", flush=True)
 
 
-def call(command):
+def call(command, timeout=None, env=None):
     """The standard output of a command that must succeed."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, env=env)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(command[:3])} ..: {done.stderr.strip()[-600:]}")
     return done.stdout
 
 
-def workload(name, peers, tmp):
-    """A network of run.py: its model in `tmp`, arguments of the compiler and of a run."""
-    run = bench()
-    os.environ["BENCH_CACHE"] = os.path.join(tmp, "cache")
-    w = run.w1(int(name.split("_")[1]))(peers, tmp) if name.startswith("w1_") else run.WORK[name](peers, tmp)
-    text = open(os.path.join(HERE, w.model)).read()
-    with open(os.path.join(tmp, w.model), "w") as f:
-        f.write(text.replace("../examples/cuba.nd", "cuba.nd"))
-    shutil.copy(os.path.join(ROOT, "examples", "cuba.nd"), tmp)
-    compiler, runner, rest = [], [], list(w.nc)
-    while rest:
-        flag, value = rest.pop(0), rest.pop(0)
-        (compiler if flag == "--dim" else runner).extend([flag, value])
-    return os.path.join(tmp, w.model), compiler, runner, name in ("w2", "w5")
+def fill(a):
+    os.makedirs(a.folder, exist_ok=True)
+    cache = os.path.join(a.folder, "kernels")
+    if a.runner:
+        shutil.copy(a.runner, os.path.join(a.folder, "nc"))
+        subprocess.run(["strip", os.path.join(a.folder, "nc")], check=False)
+    peers = a.peers and os.path.abspath(a.peers)
+    todo = dict(EXAMPLES)
+    if peers:
+        todo.update(PEERS)
+        for f in PEER_FILES:
+            to = os.path.join(a.folder, "peers", f)
+            os.makedirs(os.path.dirname(to), exist_ok=True)
+            shutil.copy(os.path.join(peers, f), to)
+        os.makedirs(os.path.join(a.folder, "peers", "_lib"), exist_ok=True)
+    facts_file = os.path.join(a.folder, "facts.json")
+    facts = json.load(open(facts_file)) if os.path.exists(facts_file) else {}
+    for name, make in todo.items():
+        if a.only and name not in a.only:
+            continue
+        with tempfile.TemporaryDirectory() as tmp:
+            try:
+                job = make(peers, tmp)
+                out = os.path.join(tmp, "out")
+                command = [a.nc, "compile", job.model, *job.compiler, "--target", "gpu", "--samples", str(job.samples)]
+                if "--max-memory" in job.runner:
+                    command += ["--max-memory", "64G"]
+                told = call([*command, "--kernel-cache", cache, "-o", out])
+                plan = json.load(open(os.path.join(out, "gpu.json")))
+                size = lambda b: b["len"] * {"64": 8, "32": 4, "16": 2}.get(b["elem"][-2:], 1)
+                of = lambda role: sum(size(b) for b in plan["buffers"] if b["role"] == role)
+                facts[name] = {"state": of("state"), "const": of("const"), "blocks": plan["parts"],
+                               "threads": plan["threads"], "kernels": len(plan["kernels"])}
+                json.dump(facts, open(facts_file, "w"), indent=1)
+                say(f"{name}: {told.splitlines()[0]}")
+            except (RuntimeError, OSError, subprocess.TimeoutExpired) as e:
+                say(f"{name} FAILED: {e}")
+    env = {**os.environ, "NC_KERNEL_CACHE": os.path.abspath(cache)}
+    if not a.only:
+        for paths in ["tests/filetests", "examples"]:
+            done = subprocess.run([a.nc, "test", "--target", "gpu-host", paths], cwd=ROOT, env=env,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            say(f"nc test --target gpu-host {paths}: {(done.stdout.strip().splitlines() or ['nothing'])[-1]}")
+    if a.models and a.suites:
+        models(a, env)
+    archive = os.path.normpath(a.folder) + ".tar.xz"
+    with tarfile.open(archive, "w:xz", preset=6) as tar:
+        tar.add(a.folder, arcname="gpu")
+    total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(a.folder) for f in files)
+    say(f"{a.folder}: {total / 2**20:.1f} MiB, {archive}: {os.path.getsize(archive) / 2**20:.1f} MiB")
 
 
-def pack(a):
-    todo = [(n, os.path.join(ROOT, m), c, r, d) for n, m, c, r, d in EXAMPLES]
-    with tempfile.TemporaryDirectory() as tmp:
-        if a.peers:
-            for name in ["w1_40000", "w1_400000", "w2", "w5"]:
-                if not a.only or name in a.only:
-                    folder = os.path.join(tmp, name)
-                    os.makedirs(folder)
-                    todo.append((name, *workload(name, os.path.abspath(a.peers), folder)))
-        for name, model, compiler, runner, dense in todo:
-            if a.only and name not in a.only:
-                continue
-            out = os.path.join(a.folder, name)
-            os.makedirs(out, exist_ok=True)
-            print(name, call([a.nc, "compile", model, *compiler, "--target", "gpu", "-o", out]).splitlines()[0])
-            runner = list(runner)
-            if "--input" in runner:
-                at = runner.index("--input") + 1
-                shutil.copy(runner[at], os.path.join(out, "in.npz"))
-                call([a.nc, "run", model, *compiler, *runner, "--output", os.path.join(out, "want.npz")])
-                runner[at] = "in.npz"
-            else:
-                call([a.nc, "run", model, *compiler, *runner, "--output", os.path.join(out, "want.npz")])
-            with open(os.path.join(out, "run.json"), "w") as f:
-                json.dump({"run": runner, "dense": dense}, f)
+def models(a, env):
+    """Copies trained models and recordings, and keeps the code of each by running them on this processor."""
+    data = os.path.join(a.folder, "data")
+    for suite in ("models", "recordings"):
+        source = os.path.join(a.models, suite)
+        if os.path.isdir(source):
+            skip = shutil.ignore_patterns("eval*.npz", "_lib", *a.skip)
+            shutil.copytree(source, os.path.join(data, suite), ignore=skip, dirs_exist_ok=True)
+    shutil.copy(a.suites, os.path.join(a.folder, "suites.py"))
+    for suite in ("recordings", "models"):
+        command = [sys.executable, a.suites, "--nc", a.nc, "--suite", suite, "--data", os.path.join(data, suite),
+                   "--target", "gpu-host", "--timeout", str(a.timeout)]
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in done.stdout.strip().splitlines():
+            say(f"{suite}: {line}")
 
 
 class Bandwidth:
@@ -136,7 +159,7 @@ def errors(want, got):
     bad, most = 0, 0.0
     with np.load(want) as w, np.load(got) as g:
         for name in w.files:
-            x, y = w[name], g[name]
+            x, y = np.atleast_1d(w[name]), np.atleast_1d(g[name])
             if x.shape != y.shape or x.dtype != y.dtype:
                 raise RuntimeError(f"{name} is {y.dtype}{y.shape}, not {x.dtype}{x.shape}")
             kind = f"u{x.dtype.itemsize}"
@@ -149,107 +172,187 @@ def errors(want, got):
     return bad, most
 
 
-def floor(plan, dense):
-    """Bytes that a tick reads and writes at least."""
-    size = {"f64": 8, "i64": 8, "u64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i16": 2, "u16": 2}
-    of = lambda role: sum(b["len"] * size.get(b["elem"], 1) for b in plan["buffers"] if b["role"] == role)
-    return 2 * of("state") + (of("const") if dense else 0)
+class Runner:
+    def __init__(self, a, bandwidth):
+        self.a, self.bandwidth, self.rows = a, bandwidth, {}
+        self.end = BEGIN + a.budget
+        self.cache = os.path.join(a.folder, "kernels")
+        path = os.path.join(a.folder, "facts.json")
+        self.facts = json.load(open(path)) if os.path.exists(path) else {}
+        self.lock = threading.Lock()
 
+    def left(self):
+        return self.end - time.monotonic()
 
-def beside(batch):
-    """Seconds of a tick of layers as in w2, by torch: plain calls, and a captured graph; None without torch."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    if not torch.cuda.is_available():
-        return None
-    sizes, dev = [784, 512, 512, 10], "cuda"
-    ws = [torch.randn(o, i, device=dev) * 0.05 for i, o in zip(sizes, sizes[1:])]
-    vs = [torch.zeros(batch, o, device=dev) for o in sizes[1:]]
-    x = (torch.rand(batch, sizes[0], device=dev) < 0.1).float()
+    def prepare(self, name, make, folder):
+        """Makes a network, and what this processor computes."""
+        os.makedirs(folder)
+        job = make(os.path.join(self.a.folder, "peers"), folder)
+        want = os.path.join(folder, "want.npz")
+        call([self.a.nc, "run", job.model, *job.compiler, *job.runner, "--output", want], max(self.left(), 1))
+        return job, want
 
-    def tick():
-        y = x
-        for w, v in zip(ws, vs):
-            v.mul_(0.9).add_(y @ w.T)
-            y = (v > 1).float()
-            v.sub_(y)
-        return y
+    def one(self, name, job, want):
+        a, folder = self.a, os.path.dirname(want)
+        got = os.path.join(folder, "got.npz")
+        command = [a.nc, "run", job.model, *job.compiler, *job.runner, "--target", "gpu", "--kernel-cache", self.cache]
+        command += ["--repeat", str(a.reps), "--timings", "json", "--output", got]
+        t = json.loads(call(command, max(self.left(), 1)).strip().splitlines()[-1])
+        bad, most = errors(want, got)
+        ticks, fact = t["ticks"], self.facts.get(name, {})
+        wall = statistics.median(t["seconds"]) / ticks
+        device = statistics.median(t["device_seconds"]) / ticks if "device_seconds" in t else None
+        least = None
+        if self.bandwidth and fact:
+            moved = 2 * fact["state"] * job.samples
+            if job.events:
+                with np.load(want) as z:
+                    moved += job.events(z) / ticks
+            elif job.dense:
+                moved += fact["const"]
+            least = moved / self.bandwidth
+        row = {"differ": bad, "most": most, "ticks": ticks, "samples": job.samples, "device": device, "wall": wall,
+               "floor": least, "compile": t["compile_seconds"], **fact}
+        shown = device if device is not None else wall
+        line = f"{name:12} {bad} differ" + (f" (at most {most:g})" if bad else "")
+        line += f", {shown * 1e6:9.3f} us per tick on the device, {wall * 1e6:9.3f} with copies"
+        if job.samples > 1:
+            line += f", {shown / job.samples * 1e9:.2f} ns per sample tick"
+        line += f", floor {least * 1e6:.3f}" if least else ""
+        say(line + f", {fact.get('blocks', '?')} blocks of {fact.get('threads', '?')}, {ticks} ticks")
+        return row
 
-    def timed(f, ticks=1000):
-        for _ in range(20):
-            f()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(ticks):
-            f()
-        torch.cuda.synchronize()
-        return (time.perf_counter() - start) / ticks
+    def models(self):
+        a = self.a
+        have_peers = os.path.isdir(os.path.join(a.folder, "peers"))
+        todo = {**EXAMPLES, **(PEERS if have_peers else {})}
+        todo = {n: m for n, m in todo.items() if not a.only or n in a.only}
+        with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(4) as pool:
+            # Large ones first, since they take long to make; the device is free for the small ones meanwhile.
+            order = sorted(todo, key=lambda n: n != "w1_400000")
+            ready = {n: pool.submit(self.prepare, n, todo[n], os.path.join(tmp, n)) for n in order}
+            for name in todo:
+                try:
+                    job, want = ready[name].result(timeout=max(self.left(), 1))
+                    if self.left() <= 0:
+                        raise RuntimeError("no time is left")
+                    self.rows[name] = self.one(name, job, want)
+                except Exception as e:  # noqa: BLE001 - whatever fails, the others are run
+                    self.rows[name] = {"failed": str(e) or type(e).__name__}
+                    say(f"{name:12} FAILED {self.rows[name]['failed']}")
+            for f in ready.values():
+                f.cancel()
 
-    with torch.no_grad():
-        eager = timed(tick)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            tick()
-        return {"eager": eager, "graph": timed(graph.replay)}
+    def tests(self):
+        """The file tests and examples, and the suites."""
+        a = self.a
+        env = {**os.environ, "NC_KERNEL_CACHE": os.path.abspath(self.cache)}
+        folders = sorted(os.path.join("tests/filetests", d) for d in os.listdir(os.path.join(ROOT, "tests/filetests")))
+        groups = {d: [a.nc, "test", "--target", "gpu", d] for d in [*folders, "examples"]}
+        suites = os.path.join(a.folder, "suites.py")
+        for suite in ("recordings", "models"):
+            if os.path.exists(suites) and os.path.isdir(os.path.join(a.folder, "data", suite)):
+                groups[suite] = [sys.executable, suites, "--nc", a.nc, "--suite", suite, "--data",
+                                 os.path.join(a.folder, "data", suite), "--target", "gpu", "--jobs", "2"]
+
+        def run(name):
+            if self.left() <= 1:
+                return name, None, "no time is left"
+            try:
+                done = subprocess.run(groups[name], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                      text=True, timeout=min(self.left(), a.limit))
+                return name, done.returncode, done.stdout
+            except subprocess.TimeoutExpired as e:
+                return name, None, f"not done in time\n{(e.stdout or b'').decode(errors='replace')}"
+
+        with ThreadPoolExecutor(4) as pool:
+            for name, code, out in pool.map(run, groups):
+                lines = out.strip().splitlines() or ["nothing"]
+                if code != 1 or "passed" in lines[-1]:
+                    say(f"{name}: {lines[-1]}")
+                bad = [line for line in lines if line.startswith(("FAIL", "       "))]
+                for line in bad[:12]:
+                    print(f"    {line}", flush=True)
+                if code and "there are no tests" in out:
+                    continue
+                self.rows[f"test {name}"] = {"ok": code == 0, "said": lines[-1]}
 
 
 def run(a):
-    names = sorted(n for n in os.listdir(a.folder) if os.path.exists(os.path.join(a.folder, n, "run.json")))
-    if not names:
-        sys.exit(f"{a.folder} has no packed models")
+    if os.path.isfile(a.folder):
+        to = tempfile.mkdtemp()
+        with tarfile.open(a.folder) as tar:
+            tar.extractall(to)
+        a.folder = os.path.join(to, "gpu")
+    if a.nc is None:
+        a.nc = os.path.join(a.folder, "nc")
+    a.folder, a.nc = os.path.abspath(a.folder), os.path.abspath(a.nc)
+    say(call([a.nc, "targets"]).strip().replace("\n", "\n    "))
+    bandwidth = None
     try:
         bandwidth = Bandwidth().value
-        print(f"bandwidth {bandwidth / 1e9:.0f} GB/s")
+        say(f"bandwidth {bandwidth / 1e9:.0f} GB/s")
     except (OSError, RuntimeError) as e:
-        bandwidth = None
-        print(f"bandwidth not measured: {e}")
-    rows, failed = {}, False
-    for name in names:
-        folder = os.path.join(a.folder, name)
-        with open(os.path.join(folder, "run.json")) as f:
-            how = json.load(f)
-        with open(os.path.join(folder, "gpu.json")) as f:
-            plan = json.load(f)
-        options = [os.path.join(folder, x) if x == "in.npz" else x for x in how["run"]]
-        command = [a.nc, "run", folder, *options, "--max-memory", "64G"]
+        say(f"bandwidth not measured: {e}")
+    runner = Runner(a, bandwidth)
+    steps = [runner.models]
+    if not a.no_torch:
+        steps.append(lambda: runner.rows.update(beside(a, runner, say)))
+    if not a.no_tests:
+        steps.append(runner.tests)
+    for step in steps:
         try:
-            with tempfile.TemporaryDirectory() as tmp:
-                out = os.path.join(tmp, "out.npz")
-                call([*command, "--output", out])
-                bad, most = errors(os.path.join(folder, "want.npz"), out)
-            t = json.loads(call([*command, "--repeat", str(a.reps), "--timings", "json"]).strip().splitlines()[-1])
-        except RuntimeError as e:
-            print(f"{name:12} FAILED {e}")
-            failed = True
+            step()
+        except Exception as e:  # noqa: BLE001
+            say(f"FAILED {type(e).__name__}: {e}")
+        if a.json:
+            with open(a.json, "w") as f:
+                json.dump({"bandwidth": bandwidth, "models": runner.rows}, f, indent=1)
+    table(runner.rows)
+    wrong = [n for n, r in runner.rows.items() if r.get("differ") or "failed" in r or r.get("ok") is False]
+    say(f"{len(wrong)} failed or differ: {', '.join(wrong)}" if wrong else "nothing failed, nothing differs")
+    sys.exit(1 if wrong else 0)
+
+
+def table(rows):
+    us = lambda x: f"{x * 1e6:.2f}" if x else ""
+    heads = ["model", "samples", "blocks x threads", "us per tick", "with copies", "ns per sample tick", "floor us",
+             "torch, called", "torch, graph"]
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for name, r in rows.items():
+        if "wall" not in r:
             continue
-        tick = statistics.median(t["seconds"]) / t["ticks"]
-        least = floor(plan, how["dense"]) / bandwidth if bandwidth else None
-        rows[name] = {"differ": bad, "most": most, "tick": tick, "floor": least, "launches": len(plan["kernels"])}
-        failed |= bad > 0
-        line = f"{name:12} {bad} differ (at most {most:g}), {tick * 1e6:.2f} us per tick, {len(plan['kernels'])} kernels"
-        print(line + (f", floor {least * 1e6:.2f} us" if least else ""))
-    rows["torch w2"] = beside(1)
-    if rows["torch w2"]:
-        print("torch, w2    " + ", ".join(f"{k} {v * 1e6:.2f} us per tick" for k, v in rows["torch w2"].items()))
-    if a.json:
-        with open(a.json, "w") as f:
-            json.dump({"bandwidth": bandwidth, "models": rows}, f, indent=1)
-    sys.exit(1 if failed else 0)
+        t, per = rows.get(f"torch {name}", {}), r["device"] or r["wall"]
+        cells = [name, r["samples"], f"{r.get('blocks')} x {r.get('threads')}", us(r["device"]), us(r["wall"]),
+                 f"{per / r['samples'] * 1e9:.2f}", us(r["floor"]), us(t.get("called")), us(t.get("graph"))]
+        print(f"| {' | '.join(map(str, cells))} |")
+    print(flush=True)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["pack", "run"])
+    p.add_argument("what", choices=["fill", "run"])
     p.add_argument("folder")
-    p.add_argument("--nc", default=os.path.join(ROOT, "target", "release", "nc"))
-    p.add_argument("--peers")
+    p.add_argument("--nc", help="the program; for `run` the one of the folder by default")
+    p.add_argument("--runner", help="a build of nc to put into the folder")
+    p.add_argument("--peers", help="the folder of the peers' networks")
+    p.add_argument("--models", help="a folder with `models` and `recordings`")
+    p.add_argument("--suites", help="the script that runs these")
+    p.add_argument("--skip", type=lambda s: s.split(","), default=[], help="trained models to leave out")
+    p.add_argument("--timeout", type=float, default=300, help="seconds for a trained model while filling")
     p.add_argument("--only", type=lambda s: s.split(","))
-    p.add_argument("--reps", type=int, default=11)
+    p.add_argument("--reps", type=int, default=7)
+    p.add_argument("--budget", type=float, default=220, help="seconds after which nothing begins")
+    p.add_argument("--limit", type=float, default=90, help="seconds for one folder of tests, or one suite")
+    p.add_argument("--no-torch", action="store_true")
+    p.add_argument("--no-tests", action="store_true")
     p.add_argument("--json")
     a = p.parse_args()
-    pack(a) if a.what == "pack" else run(a)
+    if a.what == "fill":
+        a.nc = os.path.abspath(a.nc or os.path.join(ROOT, "target", "release", "nc"))
+        fill(a)
+    else:
+        run(a)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! With the feature `llvm`: lets the linker find MLIR's C interface.
+//! Summarises the sources, and with the feature `llvm` lets the linker find MLIR's C interface.
 //!
 //! Distributions ship MLIR as one shared library, but its C interface only as many small archives. What stands here for the
 //! one library of that name is a linker script that names them.
@@ -10,12 +10,39 @@ use std::{env, fs};
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=MLIR_SYS_220_PREFIX");
+    println!("cargo::rerun-if-changed=src");
+    let mut files = Vec::new();
+    match collect(Path::new("src"), &mut files) {
+        Ok(()) => println!("cargo::rustc-env=NC_MLIR_SOURCES={:016x}", summary(&files)),
+        Err(e) => println!("cargo::error=src: {e}"),
+    }
     if env::var_os("CARGO_FEATURE_LLVM").is_none() {
         return;
     }
     if let Err(what) = script() {
         println!("cargo::error={what}");
     }
+}
+
+/// The source files and their contents, in an order of their own.
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> std::io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for e in entries {
+        match e.file_type()?.is_dir() {
+            true => collect(&e.path(), files)?,
+            false => files.push((e.path(), fs::read(e.path())?)),
+        }
+    }
+    Ok(())
+}
+
+/// FNV-1a of names and contents: tells versions apart that meet by accident, not by intent.
+fn summary(files: &[(PathBuf, Vec<u8>)]) -> u64 {
+    let bytes = files.iter().flat_map(|(name, content)| {
+        name.to_string_lossy().into_owned().into_bytes().into_iter().chain(content.iter().copied())
+    });
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn script() -> Result<(), String> {

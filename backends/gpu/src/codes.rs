@@ -22,4 +22,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The folder has a gpu.json that is not one that this version of nc writes, or its other files are missing, cut \
          short or of another model. Write the bundle anew with `nc compile MODEL --target gpu -o DIR`.",
     ),
+    (
+        "E0873",
+        "more blocks than the graphics processor runs at a time",
+        "The blocks of a sample wait for each other in every tick, so that all of them must run at the same time. The message \
+         says how many the model was compiled for and how many of these the device can run at a time. Compile or run the \
+         model with fewer: `--blocks N`.",
+    ),
 ];

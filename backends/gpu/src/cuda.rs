@@ -1,6 +1,6 @@
 //! NVIDIA's driver, loaded when it is asked for.
 
-use crate::launch::Device;
+use crate::launch::{Device, Grid};
 use crate::plan::Plan;
 use libloading::Library;
 use nc_ir::Diagnostic;
@@ -12,6 +12,10 @@ use std::sync::Arc;
 const MAJOR: c_int = 75;
 /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR`.
 const MINOR: c_int = 76;
+/// `CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT`.
+const MULTIPROCESSORS: c_int = 16;
+/// `CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH`.
+const COOPERATIVE: c_int = 95;
 /// `CU_JIT_ERROR_LOG_BUFFER`.
 const ERROR_LOG: c_int = 5;
 /// `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
@@ -87,6 +91,22 @@ driver! {
     launch = b"cuLaunchKernel\0": fn(
         Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
     );
+    /// `cuLaunchCooperativeKernel(function, blocks x 3, threads x 3, shared bytes, stream, arguments)`: all blocks at once.
+    launch_together = b"cuLaunchCooperativeKernel\0": fn(
+        Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void
+    );
+    /// `cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, shared bytes)`.
+    occupancy = b"cuOccupancyMaxActiveBlocksPerMultiprocessor\0": fn(*mut c_int, Handle, c_int, usize);
+    /// `cuEventCreate(event, flags)`.
+    event = b"cuEventCreate\0": fn(*mut Handle, c_uint);
+    /// `cuEventDestroy_v2(event)`.
+    event_free = b"cuEventDestroy_v2\0": fn(Handle);
+    /// `cuEventRecord(event, stream)`.
+    record = b"cuEventRecord\0": fn(Handle, Handle);
+    /// `cuEventSynchronize(event)`.
+    wait = b"cuEventSynchronize\0": fn(Handle);
+    /// `cuEventElapsedTime(milliseconds, from, to)`.
+    elapsed = b"cuEventElapsedTime\0": fn(*mut f32, Handle, Handle);
     /// `cuGetErrorName(code, text)`.
     error = b"cuGetErrorName\0": fn(Code, *mut *const c_char);
 }
@@ -133,7 +153,7 @@ fn absent(why: &str) -> Diagnostic {
         .with_hint("take --target cpu, or --target gpu-host to run the same kernels on this processor")
 }
 
-/// A device of the driver, with the kernels of a plan once [`Cuda::take`] has loaded them.
+/// A device of the driver, with the code of a plan once [`Cuda::take`] has loaded it.
 pub struct Cuda {
     driver: Arc<Driver>,
     device: c_int,
@@ -141,7 +161,9 @@ pub struct Cuda {
     capability: (u32, u32),
     module: Handle,
     context: Handle,
-    functions: Vec<Handle>,
+    function: Handle,
+    /// Recorded before and after a launch.
+    events: [Handle; 2],
 }
 
 // SAFETY: handles of the driver may be used from any thread in which the context is current; every call sees to that.
@@ -172,7 +194,16 @@ impl Cuda {
             CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
         };
         let capability = (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
-        Ok(Cuda { driver, device, name, capability, module: null_mut(), context, functions: Vec::new() })
+        Ok(Cuda {
+            driver,
+            device,
+            name,
+            capability,
+            module: null_mut(),
+            context,
+            function: null_mut(),
+            events: [null_mut(); 2],
+        })
     }
 
     /// Which of these architectures (`sm_80` and the like) suits the device best: code for an older one runs too.
@@ -192,7 +223,7 @@ impl Cuda {
         })
     }
 
-    /// Loads the kernels of a plan.
+    /// Loads the code of a plan.
     ///
     /// # Errors
     /// E0871 with what the driver says.
@@ -215,15 +246,22 @@ impl Cuda {
                 let said = log.split(|b| *b == 0).next().unwrap_or_default();
                 format!("{e}: {}", String::from_utf8_lossy(said).trim())
             })?;
-            for k in &plan.kernels {
-                let name = CString::new(k.symbol.as_str()).map_err(|_| "a name with a zero byte".to_owned())?;
-                let mut function = null_mut();
-                let code = (d.function)(&mut function, self.module, name.as_ptr());
-                d.check(&format!("cuModuleGetFunction of {}", k.symbol), code)?;
-                self.functions.push(function);
+            let name = CString::new(plan.symbol.as_str()).map_err(|_| "a name with a zero byte".to_owned())?;
+            let code = (d.function)(&mut self.function, self.module, name.as_ptr());
+            d.check(&format!("cuModuleGetFunction of {}", plan.symbol), code)?;
+            for event in &mut self.events {
+                d.check("cuEventCreate", (d.event)(event, 0))?;
             }
         }
         Ok(())
+    }
+
+    /// An attribute of the device.
+    fn attribute(&self, which: c_int) -> Result<u64, String> {
+        let mut value = 0;
+        // SAFETY: the result goes to a variable.
+        let code = unsafe { (self.driver.attribute)(&mut value, which, self.device) };
+        self.driver.check("cuDeviceGetAttribute", code).map(|()| u64::try_from(value).unwrap_or(0))
     }
 
     /// Makes the device the one of this thread.
@@ -239,8 +277,11 @@ impl Drop for Cuda {
         if self.enter().is_err() {
             return;
         }
-        // SAFETY: both are given back once; failures leave nothing to do.
+        // SAFETY: each is given back once; failures leave nothing to do.
         unsafe {
+            for event in self.events.into_iter().filter(|e| !e.is_null()) {
+                (self.driver.event_free)(event);
+            }
             if !self.module.is_null() {
                 (self.driver.unload)(self.module);
             }
@@ -252,6 +293,21 @@ impl Drop for Cuda {
 impl Device for Cuda {
     fn name(&self) -> String {
         format!("{} (cuda, compute capability {}.{})", self.name, self.capability.0, self.capability.1)
+    }
+
+    fn resident(&mut self, threads: u32) -> Result<u64, String> {
+        if self.function.is_null() {
+            return Err("no code is loaded".to_owned());
+        }
+        self.enter()?;
+        if self.attribute(COOPERATIVE)? == 0 {
+            return Ok(0);
+        }
+        let mut blocks = 0;
+        // SAFETY: the function is loaded; the result goes to a variable.
+        let code = unsafe { (self.driver.occupancy)(&mut blocks, self.function, threads as c_int, 0) };
+        self.driver.check("cuOccupancyMaxActiveBlocksPerMultiprocessor", code)?;
+        Ok(u64::try_from(blocks).unwrap_or(0) * self.attribute(MULTIPROCESSORS)?)
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
@@ -299,16 +355,32 @@ impl Device for Cuda {
         self.driver.check("cuMemsetD8", code)
     }
 
-    unsafe fn launch(&mut self, kernel: usize, (blocks, threads): (u32, u32), words: &[u64]) -> Result<(), String> {
-        let function = *self.functions.get(kernel).ok_or_else(|| format!("there is no kernel {kernel}"))?;
+    unsafe fn launch(&mut self, grid: Grid, words: &[u64]) -> Result<Option<f64>, String> {
+        if self.function.is_null() {
+            return Err("no code is loaded".to_owned());
+        }
         self.enter()?;
         let mut words = words.to_vec();
         let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|w| std::ptr::from_mut(w).cast()).collect();
         let arguments = arguments.as_mut_ptr();
-        // SAFETY: the caller's promise: each argument is a 64-bit word, as the kernel takes them.
-        let code = unsafe {
-            (self.driver.launch)(function, blocks, 1, 1, threads, 1, 1, 0, null_mut(), arguments, null_mut())
-        };
-        self.driver.check("cuLaunchKernel", code)
+        let (d, [begin, end], Grid { blocks, threads, .. }) = (&self.driver, self.events, grid);
+        let (function, stream) = (self.function, null_mut());
+        let mut milliseconds = 0.0;
+        // SAFETY: the caller's promise: each argument is a 64-bit word, as the program takes them. Events are created with
+        // the function, and the result goes to a variable.
+        unsafe {
+            d.check("cuEventRecord", (d.record)(begin, stream))?;
+            if grid.cooperative {
+                let code = (d.launch_together)(function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments);
+                d.check("cuLaunchCooperativeKernel", code)?;
+            } else {
+                let code = (d.launch)(function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, null_mut());
+                d.check("cuLaunchKernel", code)?;
+            }
+            d.check("cuEventRecord", (d.record)(end, stream))?;
+            d.check("cuEventSynchronize", (d.wait)(end))?;
+            d.check("cuEventElapsedTime", (d.elapsed)(&mut milliseconds, begin, end))?;
+        }
+        Ok(Some(f64::from(milliseconds) * 1e-3))
     }
 }

@@ -1,11 +1,12 @@
 //! This processor's memory as that of a device, whose launches somebody else runs.
 
-use crate::launch::Device;
+use crate::launch::{Device, Grid};
 use std::collections::BTreeMap;
 
 /// A device in this process.
 pub struct Host<F> {
     launch: F,
+    resident: u64,
     /// What was allocated, by address.
     memory: BTreeMap<u64, Vec<Line>>,
 }
@@ -16,18 +17,23 @@ pub struct Host<F> {
 struct Line([u8; 64]);
 
 impl<F> Host<F> {
-    /// A device whose launches this function runs: it is given the number of the kernel, blocks and threads, arguments.
+    /// A device whose launches this function runs, `resident` blocks at a time at most: it is given blocks and threads, and
+    /// the arguments.
     ///
     /// # Safety
     /// The function keeps to the memory that the arguments name, and to its extents.
-    pub unsafe fn new(launch: F) -> Host<F> {
-        Host { launch, memory: BTreeMap::new() }
+    pub unsafe fn new(resident: u64, launch: F) -> Host<F> {
+        Host { launch, resident, memory: BTreeMap::new() }
     }
 }
 
-impl<F: FnMut(usize, (u32, u32), &[u64]) -> Result<(), String> + Send> Device for Host<F> {
+impl<F: FnMut((u32, u32), &[u64]) -> Result<(), String> + Send> Device for Host<F> {
     fn name(&self) -> String {
         "this processor, in the place of a graphics processor".to_owned()
+    }
+
+    fn resident(&mut self, _threads: u32) -> Result<u64, String> {
+        Ok(self.resident)
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
@@ -63,7 +69,7 @@ impl<F: FnMut(usize, (u32, u32), &[u64]) -> Result<(), String> + Send> Device fo
         Ok(())
     }
 
-    unsafe fn launch(&mut self, kernel: usize, grid: (u32, u32), arguments: &[u64]) -> Result<(), String> {
-        (self.launch)(kernel, grid, arguments)
+    unsafe fn launch(&mut self, grid: Grid, arguments: &[u64]) -> Result<Option<f64>, String> {
+        (self.launch)((grid.blocks, grid.threads), arguments).map(|()| None)
     }
 }

@@ -1,17 +1,37 @@
-//! The host's part of a run: what is copied, what is launched, in which order.
+//! The host's part of a run: what is copied, what is launched.
 
-use crate::plan::{Cell, Plan, Role, Step, elem};
+use crate::plan::{BARRIER, Plan, Role, elem};
 use nc_ir::Diagnostic;
-use nc_ir::kernel::abi::{Code, EntryPoint, RunContext, SLACK};
-use std::ffi::c_void;
+use nc_ir::kernel::abi::{Array, Batch, Remote, SLACK};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A machine with memory of its own that runs launches in the order in which they are asked for.
+/// Most teams of a grid whose blocks need not run at the same time.
+const MOST_TEAMS: u64 = 65535;
+
+/// Blocks that run a program together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grid {
+    /// How many.
+    pub blocks: u32,
+    /// Threads of each.
+    pub threads: u32,
+    /// Whether they wait for each other, so that all of them must run at the same time.
+    pub cooperative: bool,
+}
+
+/// A machine with memory of its own that has the code of a program.
 ///
 /// Errors say which call failed, and how.
 pub trait Device: Send {
     /// What it is, for people.
     fn name(&self) -> String;
+
+    /// How many blocks of so many threads of the program can run at the same time.
+    ///
+    /// # Errors
+    /// If the device failed, or has no code.
+    fn resident(&mut self, threads: u32) -> Result<u64, String>;
 
     /// The address of so many bytes, more than 0.
     ///
@@ -49,38 +69,37 @@ pub trait Device: Send {
     /// If the device failed.
     unsafe fn zero(&mut self, at: u64, bytes: u64) -> Result<(), String>;
 
-    /// Has a kernel run by so many blocks of so many threads.
+    /// Runs the program and waits for its end. Seconds that it took, if the device measures that.
     ///
     /// # Safety
-    /// The arguments are what the kernel takes, and what they point to is allocated.
+    /// The arguments are what the program takes, and what they point to is allocated.
     ///
     /// # Errors
-    /// If there is no such kernel or the device failed.
-    unsafe fn launch(&mut self, kernel: usize, grid: (u32, u32), arguments: &[u64]) -> Result<(), String>;
+    /// If the device failed.
+    unsafe fn launch(&mut self, grid: Grid, arguments: &[u64]) -> Result<Option<f64>, String>;
 }
 
-/// A plan on a device, as [`Code`]: state goes to the device when a call begins, stays there for all its ticks and comes
-/// back when it ends.
+/// A plan on a device. Constants go there once, and so does the state of an owner, which stays there.
 pub struct Launcher {
-    inner: Box<Inner>,
-}
-
-struct Inner {
     plan: Plan,
     name: String,
     on: Mutex<On>,
-    failure: Mutex<Option<String>>,
+    seconds: Mutex<Option<f64>>,
 }
 
 /// A device and what is allocated on it.
 struct On {
     device: Box<dyn Device>,
-    arena: Room,
     consts: Room,
     /// The constants are there.
     filled: bool,
     table: Room,
+    barriers: Room,
     hosts: Vec<Room>,
+    /// The arenas of each owner.
+    arenas: BTreeMap<u64, Room>,
+    /// Blocks that can run at the same time, once asked for.
+    resident: Option<u64>,
 }
 
 /// Memory of a device; `bytes` is 0 before the first use.
@@ -91,7 +110,7 @@ struct Room {
 }
 
 impl Launcher {
-    /// A launcher for a device that has the kernels of the plan.
+    /// A launcher for a device that has the code of the plan.
     ///
     /// # Errors
     /// What [`Plan::check`] finds.
@@ -99,39 +118,73 @@ impl Launcher {
         plan.check()?;
         let name = device.name();
         let hosts = vec![Room::default(); plan.hosts().count()];
-        let (arena, consts, table) = Default::default();
-        let on = On { device, arena, consts, filled: false, table, hosts };
-        Ok(Launcher { inner: Box::new(Inner { plan, name, on: Mutex::new(on), failure: Mutex::new(None) }) })
+        let (consts, table, barriers) = Default::default();
+        let (arenas, resident) = (BTreeMap::new(), None);
+        let on = On { device, consts, filled: false, table, barriers, hosts, arenas, resident };
+        Ok(Launcher { plan, name, on: Mutex::new(on), seconds: Mutex::new(None) })
     }
 
     /// What it runs on.
     pub fn device(&self) -> &str {
-        &self.inner.name
+        &self.name
+    }
+
+    /// Checks that the device can run a sample.
+    ///
+    /// # Errors
+    /// E0873 if the blocks of a sample cannot run at the same time, E0871 if the device fails.
+    pub fn fits(&self) -> Result<(), Diagnostic> {
+        let refused = |e: Refused| self.told(e);
+        lock(&self.on).grid(&self.plan, 1).map(|_| ()).map_err(refused)
+    }
+
+    fn told(&self, e: Refused) -> Diagnostic {
+        match e {
+            Refused::Failed(e) => Diagnostic::error_nowhere("E0871", format!("{}: {e}", self.name)),
+            Refused::TooMany { resident } => {
+                let Plan { parts, threads, .. } = &self.plan;
+                let text = format!(
+                    "a sample has {parts} blocks of {threads} threads, which wait for each other, and {} runs {resident} of \
+                     these at a time",
+                    self.name
+                );
+                Diagnostic::error_nowhere("E0873", text).with_hint(format!("compile with --blocks {}", resident.max(1)))
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Launcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Launcher").field("model", &self.inner.plan.model).field("device", &self.inner.name).finish()
+        f.debug_struct("Launcher").field("model", &self.plan.model).field("device", &self.name).finish()
     }
 }
 
-impl Code for Launcher {
-    fn entry(&self) -> EntryPoint {
-        enter
+impl Remote for Launcher {
+    fn run(&self, mut batch: Batch<'_>) -> Result<(), Diagnostic> {
+        let mut on = lock(&self.on);
+        let done = on.run(&self.plan, &mut batch);
+        if done.is_err() {
+            on.forget(batch.owner);
+        }
+        *lock(&self.seconds) = done.map_err(|e| self.told(e))?;
+        Ok(())
     }
 
-    fn data(&self) -> *const c_void {
-        std::ptr::from_ref::<Inner>(&self.inner).cast()
+    fn fetch(&self, owner: u64, arenas: &mut [u8]) -> Result<(), Diagnostic> {
+        let mut on = lock(&self.on);
+        let room = on.arenas.get(&owner).copied().filter(|r| arenas.len() as u64 + SLACK <= r.bytes);
+        let room = room.ok_or_else(|| self.told(Refused::Failed("there is no such state".to_owned())))?;
+        // SAFETY: the room has so many bytes.
+        unsafe { on.device.read(room.at, arenas) }.map_err(|e| self.told(Refused::Failed(e)))
     }
 
-    fn runs_all_parts(&self) -> bool {
-        true
+    fn forget(&self, owner: u64) {
+        lock(&self.on).forget(owner);
     }
 
-    fn take_failure(&self) -> Option<Diagnostic> {
-        let failure = lock(&self.inner.failure).take()?;
-        Some(Diagnostic::error_nowhere("E0871", format!("{}: {failure}", self.inner.name)))
+    fn seconds(&self) -> Option<f64> {
+        *lock(&self.seconds)
     }
 }
 
@@ -139,97 +192,127 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Inner {
+impl Drop for On {
     fn drop(&mut self) {
-        let on = self.on.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for room in [on.arena, on.consts, on.table].iter().chain(&on.hosts).filter(|r| r.bytes > 0) {
-            on.device.release(room.at);
+        let fixed = [self.consts, self.table, self.barriers];
+        for room in fixed.iter().chain(&self.hosts).chain(self.arenas.values()).filter(|r| r.bytes > 0) {
+            self.device.release(room.at);
         }
     }
 }
 
-/// The entry point of [`Launcher`].
-unsafe extern "C" fn enter(context: *const RunContext, part: u64) {
-    if part != 0 {
-        return;
-    }
-    // SAFETY: the caller of an entry point gives a valid context whose `data` is what `Launcher::data` gave.
-    let (context, inner) = unsafe { (&*context, &*(*context).data.cast::<Inner>()) };
-    let mut on = lock(&inner.on);
-    // SAFETY: the context is valid for the program of the plan.
-    if let Err(e) = unsafe { on.run(&inner.plan, context) } {
-        lock(&inner.failure).get_or_insert(e);
+/// Why something does not run.
+enum Refused {
+    /// A call of the device failed.
+    Failed(String),
+    /// The device runs too few blocks at a time.
+    TooMany { resident: u64 },
+}
+
+impl From<String> for Refused {
+    fn from(e: String) -> Refused {
+        Refused::Failed(e)
     }
 }
 
-/// A host array in a call.
-struct Host {
-    /// Bytes of a frame.
-    frame: u64,
-    /// Ticks between frames.
-    every: u64,
-    /// Frames of the call.
-    frames: u64,
-    /// Where frame 0 lies or would lie.
-    base: u64,
+impl From<&str> for Refused {
+    fn from(e: &str) -> Refused {
+        Refused::Failed(e.to_owned())
+    }
 }
 
 impl On {
-    /// Runs the ticks of a call.
-    ///
-    /// # Safety
-    /// The context is one for the program of the plan.
-    unsafe fn run(&mut self, plan: &Plan, context: &RunContext) -> Result<(), String> {
-        let (first, ticks) = (context.first_tick, context.ticks);
-        self.room(|on| &mut on.arena, plan.arena_bytes)?;
-        self.room(|on| &mut on.consts, plan.const_bytes)?;
-        // SAFETY: the calling convention gives arena and constants of these sizes; there is room for them.
-        unsafe {
-            let arena = std::slice::from_raw_parts(context.arena, plan.arena_bytes as usize);
-            self.device.write(self.arena.at, arena)?;
-            if !self.filled {
-                let consts = std::slice::from_raw_parts(context.consts, plan.const_bytes as usize);
-                self.device.write(self.consts.at, consts)?;
-                self.filled = true;
-            }
+    /// The blocks for so many samples.
+    fn grid(&mut self, plan: &Plan, samples: u64) -> Result<Grid, Refused> {
+        let parts = u64::from(plan.parts);
+        let most = if parts > 1 {
+            let resident = match self.resident {
+                Some(n) => n,
+                None => self.device.resident(plan.threads)?,
+            };
+            self.resident = Some(resident);
+            resident.min(u32::MAX.into()) / parts
+        } else {
+            MOST_TEAMS
+        };
+        match samples.min(most) {
+            0 => Err(Refused::TooMany { resident: self.resident.unwrap_or(0) }),
+            teams => Ok(Grid { blocks: (teams * parts) as u32, threads: plan.threads, cooperative: parts > 1 }),
         }
-        let mut hosts = Vec::new();
-        for (n, b) in plan.hosts().enumerate() {
+    }
+
+    /// Runs a batch; the seconds that the device measured.
+    fn run(&mut self, plan: &Plan, batch: &mut Batch<'_>) -> Result<Option<f64>, Refused> {
+        let (first, ticks, samples) = (batch.first_tick, batch.ticks, batch.samples);
+        let wrong = "what is to be run does not fit the plan";
+        let fits = batch.stride >= plan.arena_bytes
+            && batch.stride.checked_mul(samples) == Some(batch.arenas.len() as u64)
+            && batch.consts.len() as u64 == plan.const_bytes
+            && batch.host.len() == self.hosts.len()
+            && samples > 0;
+        if !fits {
+            return Err(wrong.into());
+        }
+        let grid = self.grid(plan, samples)?;
+        if !self.filled {
+            self.room(|on| &mut on.consts, plan.const_bytes)?;
+            // SAFETY: there is room for them.
+            unsafe { self.device.write(self.consts.at, batch.consts)? };
+            self.filled = true;
+        }
+        let owner = batch.owner;
+        let arenas = self.arenas.get(&owner).copied().unwrap_or_default();
+        let enough = batch.arenas.len() as u64 + SLACK <= arenas.bytes;
+        if !enough && !batch.changed {
+            return Err("the state of these samples is not there".into());
+        }
+        if batch.changed {
+            self.room(|on| on.arenas.entry(owner).or_default(), batch.arenas.len() as u64)?;
+            // SAFETY: there is room for them.
+            unsafe { self.device.write(self.arenas[&owner].at, batch.arenas)? };
+        }
+        let teams = u64::from(grid.blocks / plan.parts);
+        if self.barriers.bytes < teams * BARRIER {
+            self.room(|on| &mut on.barriers, teams * BARRIER)?;
+            // SAFETY: there is room for them.
+            unsafe { self.device.zero(self.barriers.at, teams * BARRIER)? };
+        }
+        let mut table = Vec::new();
+        for (n, (b, array)) in plan.hosts().zip(batch.host.iter()).enumerate() {
             let every = if let Role::Probe(every) = b.role { every } else { 1 };
-            let frame = b.len * elem(&b.elem)?.size() as u64;
             let begin = first.div_ceil(every);
             let frames = first.saturating_add(ticks).div_ceil(every) - begin;
+            let frame = (b.len * elem(&b.elem)?.size() as u64).checked_mul(samples);
+            let frame = frame.ok_or("frames of more bytes than there are")?;
             let bytes = frame.checked_mul(frames).ok_or("frames of more bytes than there are")?;
             self.room(|on| &mut on.hosts[n], bytes)?;
             let at = self.hosts[n].at;
-            // SAFETY: the context has a pointer for each host array, to the frames of these ticks.
+            // SAFETY: there is room for them.
             unsafe {
-                let memory = *context.host.add(n);
-                match b.role {
-                    Role::Input => self.device.write(at, std::slice::from_raw_parts(memory, bytes as usize))?,
-                    _ => self.device.zero(at, bytes)?,
+                match (b.role, array) {
+                    (Role::Input, Array::Read(all)) if all.len() as u64 == bytes => self.device.write(at, all)?,
+                    (Role::Output | Role::Probe(_), Array::Written(all)) if all.len() as u64 == bytes => {
+                        self.device.zero(at, bytes)?;
+                    }
+                    _ => return Err(wrong.into()),
                 }
             }
-            hosts.push(Host { frame, every, frames, base: at.wrapping_sub(begin.wrapping_mul(frame)) });
+            table.extend(at.wrapping_sub(begin.wrapping_mul(frame)).to_le_bytes());
         }
-        let table: Vec<u8> = hosts.iter().flat_map(|h| h.base.to_le_bytes()).collect();
         self.room(|on| &mut on.table, table.len() as u64)?;
         // SAFETY: there is room for it.
         unsafe { self.device.write(self.table.at, &table)? };
-        for tick in first..first.saturating_add(ticks) {
-            let mut way = Way { on: self, plan, hosts: &hosts, tick, iterations: Vec::new() };
-            way.steps(&plan.steps)?;
-        }
-        // SAFETY: as above; outputs and probes are the caller's to be written.
-        unsafe {
-            let arena = std::slice::from_raw_parts_mut(context.arena, plan.arena_bytes as usize);
-            self.device.read(self.arena.at, arena)?;
-            for (n, (_, h)) in plan.hosts().zip(&hosts).enumerate().filter(|(_, (b, _))| b.role != Role::Input) {
-                let frames = std::slice::from_raw_parts_mut(*context.host.add(n), (h.frame * h.frames) as usize);
-                self.device.read(self.hosts[n].at, frames)?;
+        let (arena, consts) = (self.arenas[&owner].at, self.consts.at);
+        let arguments = [arena, consts, self.table.at, self.barriers.at, first, ticks, samples, batch.stride];
+        // SAFETY: these are the arguments that the plan says, and all that they name is allocated.
+        let seconds = unsafe { self.device.launch(grid, &arguments)? };
+        for (room, array) in self.hosts.iter().zip(batch.host.iter_mut()) {
+            if let Array::Written(all) = array {
+                // SAFETY: there is room for them.
+                unsafe { self.device.read(room.at, all)? };
             }
         }
-        Ok(())
+        Ok(seconds)
     }
 
     /// Sees to it that there is room for so many bytes.
@@ -248,80 +331,10 @@ impl On {
         *which(self) = Room { at, bytes };
         Ok(())
     }
-}
 
-/// The way through the steps of a tick.
-struct Way<'a> {
-    on: &'a mut On,
-    plan: &'a Plan,
-    hosts: &'a [Host],
-    tick: u64,
-    /// The current iterations of the loops around the step, the outermost first.
-    iterations: Vec<u64>,
-}
-
-impl Way<'_> {
-    fn steps(&mut self, steps: &[Step]) -> Result<(), String> {
-        for s in steps {
-            match s {
-                Step::Launch(n) => self.launch(*n)?,
-                Step::Loop { count, read, condition, steps } => {
-                    let trips = match read {
-                        Some(cell) => {
-                            let mut bytes = [0; 8];
-                            self.read(*cell, &mut bytes)?;
-                            u64::try_from(i64::from_le_bytes(bytes)).unwrap_or(0)
-                        }
-                        None => count.unwrap_or(0),
-                    };
-                    for i in 0..trips {
-                        if let Some(c) = condition
-                            && !self.truth(*c)?
-                        {
-                            break;
-                        }
-                        self.iterations.push(i);
-                        self.steps(steps)?;
-                        self.iterations.pop();
-                    }
-                }
-                Step::If { condition, then, otherwise } => match self.truth(*condition)? {
-                    true => self.steps(then)?,
-                    false => self.steps(otherwise)?,
-                },
-            }
+    fn forget(&mut self, owner: u64) {
+        if let Some(room) = self.arenas.remove(&owner).filter(|r| r.bytes > 0) {
+            self.device.release(room.at);
         }
-        Ok(())
-    }
-
-    fn launch(&mut self, n: usize) -> Result<(), String> {
-        let k = &self.plan.kernels[n];
-        if !self.tick.is_multiple_of(k.every) {
-            return Ok(());
-        }
-        let mut arguments = vec![self.on.arena.at, self.on.consts.at, self.on.table.at, self.tick];
-        arguments.extend(&self.iterations[..k.iterations]);
-        // SAFETY: these are the arguments of kernels of the plan, and all of it is allocated.
-        unsafe { self.on.device.launch(n, (k.blocks, k.threads), &arguments) }
-    }
-
-    fn truth(&mut self, c: Cell) -> Result<bool, String> {
-        let mut byte = [0];
-        self.read(c, &mut byte)?;
-        Ok(byte[0] != 0)
-    }
-
-    fn read(&mut self, c: Cell, bytes: &mut [u8]) -> Result<(), String> {
-        let b = &self.plan.buffers[c.buffer as usize];
-        let base = match b.role {
-            Role::Const => self.on.consts.at + b.at,
-            Role::State | Role::Temp => self.on.arena.at + b.at,
-            Role::Input | Role::Output | Role::Probe(_) => {
-                let h = &self.hosts[b.at as usize];
-                h.base.wrapping_add((self.tick / h.every).wrapping_mul(h.frame))
-            }
-        };
-        // SAFETY: `Plan::check` found the element inside its buffer.
-        unsafe { self.on.device.read(base + c.at * bytes.len() as u64, bytes) }
     }
 }

@@ -1,17 +1,28 @@
 //! What a host knows about a program on a graphics processor; as JSON, the manifest of a bundle.
 
 use nc_ir::kernel::abi::{Layout, ListPlace, Place};
-use nc_ir::kernel::{self, BufId, EventList, Program, Trips};
+use nc_ir::kernel::{self, BufId, EventList, Program};
 use nc_ir::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format. A reader refuses others.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-/// Most steps within steps.
-const MAX_DEPTH: usize = 32;
-
-/// Everything a host needs beside the kernels' code and the first contents of memory.
+/// Everything a host needs beside the code and the first contents of memory.
+///
+/// The code has one entry, which runs many ticks of many samples. A *part* of the program is a block of threads, the blocks
+/// of a sample are a *team*, and a grid has as many teams as there is room for: block b is part `b % parts` of team
+/// `b / parts`, and team k runs samples k, k + teams, and so on. Arguments are 64-bit words:
+///
+/// 1. address of the arena of sample 0;
+/// 2. address of the constant pool;
+/// 3. address of a table whose entry n is the address where frame 0 of sample 0 of host array n lies or would lie. Frame f
+///    of sample s lies at `entry + (f * samples + s) * bytes of a frame`; a probe's frames are numbered tick / `every`;
+/// 4. address of 64-bit counters, zero before the first launch, for each team one, [`BARRIER`] bytes apart;
+/// 5. the number of the first tick;
+/// 6. how many ticks;
+/// 7. how many samples;
+/// 8. bytes from one sample's arena to the next.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// [`VERSION`].
@@ -20,8 +31,12 @@ pub struct Plan {
     pub model: String,
     /// Seconds between ticks, of a model with a clock.
     pub dt: Option<f64>,
-    /// How many parts parallel kernels are split into.
+    /// How many blocks a sample has.
     pub parts: u32,
+    /// Name of the entry.
+    pub symbol: String,
+    /// Threads of a block.
+    pub threads: u32,
     /// Bytes of the arena: states, temporaries, event lists. Its first contents are a file of the bundle.
     pub arena_bytes: u64,
     /// Bytes of the constant pool, another file.
@@ -32,8 +47,7 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Probes.
     pub probes: Vec<Port>,
-    /// Typed memory. Those with the roles input, output and probe are the host arrays, in the order of the table that
-    /// kernels are given; each belongs to the input, output or probe of its name.
+    /// Typed memory. Those with the roles input, output and probe are the host arrays, in the order of the table; each belongs to the input, output or probe of its name.
     pub buffers: Vec<Buffer>,
     /// Event lists.
     pub lists: Vec<List>,
@@ -41,11 +55,9 @@ pub struct Plan {
     pub states: Vec<State>,
     /// Where its delay lines live.
     pub lines: Vec<Line>,
-    /// How kernels are launched.
-    pub kernels: Vec<Grid>,
-    /// What is done in a tick, in order.
-    pub steps: Vec<Step>,
-    /// The kernels' code, for each architecture.
+    /// Names of the kernels in it, for people.
+    pub kernels: Vec<String>,
+    /// The code, for each architecture.
     pub binaries: Vec<Binary>,
 }
 
@@ -145,62 +157,7 @@ pub struct Line {
     pub events: Option<u32>,
 }
 
-/// A kernel as it is launched. Its arguments are 64-bit words: addresses of the arena, of the constant pool and of the table
-/// of host arrays, the tick, and the numbers of iterations that it asks for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Grid {
-    /// Its entry in the code.
-    pub symbol: String,
-    /// How its threads share the work: `grid`, `parts` or `block`.
-    pub shape: String,
-    /// Blocks.
-    pub blocks: u32,
-    /// Threads of a block.
-    pub threads: u32,
-    /// It runs in ticks that are multiples of this.
-    pub every: u64,
-    /// How many iterations, of the outermost loops around it, are among its arguments.
-    pub iterations: usize,
-}
-
-/// An element that decides a step: a `bool`, or an `i64`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Cell {
-    /// Number of the buffer.
-    pub buffer: u32,
-    /// The element.
-    pub at: u64,
-}
-
-/// A step of a tick.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// Launches the kernel of this number.
-    Launch(usize),
-    /// Runs steps so many times at most: `count`, or what is read from `read` before the first time.
-    Loop {
-        /// A number that is known.
-        count: Option<u64>,
-        /// Where else it is read, as an `i64`.
-        read: Option<Cell>,
-        /// Read before each time; false ends the loop.
-        condition: Option<Cell>,
-        /// The steps.
-        steps: Vec<Step>,
-    },
-    /// Runs one of two lists of steps.
-    If {
-        /// Read once.
-        condition: Cell,
-        /// When true.
-        then: Vec<Step>,
-        /// When false.
-        otherwise: Vec<Step>,
-    },
-}
-
-/// Kernels' code in a file of the bundle.
+/// Code in a file of the bundle.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Binary {
     /// The architecture that it is for at least, for example `sm_80`.
@@ -209,9 +166,16 @@ pub struct Binary {
     pub file: String,
 }
 
+/// Bytes from one counter of a barrier to the next.
+pub const BARRIER: u64 = 128;
+
+/// Most threads of a block.
+const MOST_THREADS: u32 = 1024;
+
 impl Plan {
-    /// The plan of a program whose kernels are launched like this, without ports, states, lines and binaries.
-    pub fn of(program: &Program, layout: &Layout, kernels: Vec<Grid>) -> Plan {
+    /// The plan of a program whose entry has this name and runs in blocks of so many threads, without ports, states, lines
+    /// and binaries.
+    pub fn of(program: &Program, layout: &Layout, symbol: &str, threads: u32) -> Plan {
         let buffer = |(b, place): (&kernel::Buffer, &Place)| Buffer {
             name: b.name.clone(),
             elem: b.elem.name().to_owned(),
@@ -243,6 +207,8 @@ impl Plan {
             model: program.name.clone(),
             dt: None,
             parts: program.parts.max(1),
+            symbol: symbol.to_owned(),
+            threads,
             arena_bytes: layout.arena_bytes,
             const_bytes: layout.const_bytes,
             inputs: Vec::new(),
@@ -252,8 +218,7 @@ impl Plan {
             lists: program.lists.iter().zip(&layout.lists).map(list).collect(),
             states: Vec::new(),
             lines: Vec::new(),
-            kernels,
-            steps: steps(&program.steps, &mut 0),
+            kernels: program.kernels().map(|k| k.name.clone()).collect(),
             binaries: Vec::new(),
         }
     }
@@ -263,7 +228,7 @@ impl Plan {
         self.buffers.iter().filter(|b| matches!(b.role, Role::Input | Role::Output | Role::Probe(_)))
     }
 
-    /// Checks that everything lies where there is room for it and that steps name what is there.
+    /// Checks that everything lies where there is room for it and that there is something to launch.
     ///
     /// # Errors
     /// What is wrong.
@@ -308,47 +273,10 @@ impl Plan {
                 return Err(format!("{:?} has no frames", p.name));
             }
         }
-        if let Some(k) = self.kernels.iter().find(|k| k.every == 0 || k.blocks == 0 || !(1..=1024).contains(&k.threads))
-        {
-            return Err(format!("the kernel {:?} has no launch", k.symbol));
-        }
-        self.check_steps(&self.steps, 0)
-    }
-
-    fn check_steps(&self, steps: &[Step], loops: usize) -> Result<(), String> {
-        if loops > MAX_DEPTH {
-            return Err(format!("steps nest more than {MAX_DEPTH} deep"));
-        }
-        for s in steps {
-            match s {
-                Step::Launch(k) => match self.kernels.get(*k) {
-                    Some(k) if k.iterations <= loops => {}
-                    _ => return Err(format!("a step launches kernel {k}, which is not there or asks for other loops")),
-                },
-                Step::Loop { count, read, condition, steps } => {
-                    if count.is_some() == read.is_some() {
-                        return Err("a loop whose number of times is not said once".to_owned());
-                    }
-                    read.iter().try_for_each(|c| self.check_cell(*c, DType::I64))?;
-                    condition.iter().try_for_each(|c| self.check_cell(*c, DType::Bool))?;
-                    self.check_steps(steps, loops + 1)?;
-                }
-                Step::If { condition, then, otherwise } => {
-                    self.check_cell(*condition, DType::Bool)?;
-                    // A branch opens no loop; the limit of depth counts loops and the reader of JSON all nesting.
-                    self.check_steps(then, loops)?;
-                    self.check_steps(otherwise, loops)?;
-                }
-            }
+        if self.symbol.is_empty() || !(1..=MOST_THREADS).contains(&self.threads) {
+            return Err(format!("{:?} in blocks of {} threads cannot be launched", self.symbol, self.threads));
         }
         Ok(())
-    }
-
-    fn check_cell(&self, c: Cell, wanted: DType) -> Result<(), String> {
-        match self.buffers.get(c.buffer as usize) {
-            Some(b) if c.at < b.len && b.elem == wanted.name() && !matches!(b.role, Role::Probe(_)) => Ok(()),
-            _ => Err(format!("element {} of buffer {} decides a step and is no {wanted}", c.at, c.buffer)),
-        }
     }
 
     /// The memory of the program, without its kernels: constants and first states as in these bytes.
@@ -403,30 +331,4 @@ impl Plan {
 /// If there is none.
 pub(crate) fn elem(name: &str) -> Result<DType, String> {
     DType::from_name(name).ok_or_else(|| format!("{name:?} is no element type"))
-}
-
-fn steps(from: &[kernel::Step], kernels: &mut usize) -> Vec<Step> {
-    let cell = |e: kernel::Element| Cell { buffer: e.buf.0, at: e.at };
-    let mut to = Vec::with_capacity(from.len());
-    for s in from {
-        to.push(match s {
-            kernel::Step::Kernel(_) => {
-                *kernels += 1;
-                Step::Launch(*kernels - 1)
-            }
-            kernel::Step::Loop { trips, condition, body } => {
-                let (count, read) = match *trips {
-                    Trips::Known(n) => (Some(n), None),
-                    Trips::Read(e) => (None, Some(cell(e))),
-                };
-                Step::Loop { count, read, condition: condition.map(cell), steps: steps(body, kernels) }
-            }
-            kernel::Step::If { condition, then_steps, else_steps } => Step::If {
-                condition: cell(*condition),
-                then: steps(then_steps, kernels),
-                otherwise: steps(else_steps, kernels),
-            },
-        });
-    }
-    to
 }

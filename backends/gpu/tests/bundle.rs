@@ -1,7 +1,7 @@
 //! Bundles: what is written reads back, and what is broken is refused before anything runs.
 
 use nc_gpu::bundle::{ARENA, Bundle, CONSTS, MANIFEST};
-use nc_gpu::{Binary, Grid, Plan, Step};
+use nc_gpu::{Binary, Plan};
 use nc_ir::Diagnostic;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::testing::Case;
@@ -11,17 +11,7 @@ use std::collections::BTreeMap;
 fn bundle(seed: u64) -> (Program, Layout, Bundle) {
     let program = Case::from_seed(seed).with_parts(3).program;
     let layout = Layout::of(&program).expect("small");
-    let kernels = (program.kernels().enumerate())
-        .map(|(n, k)| Grid {
-            symbol: format!("k{n}"),
-            shape: "block".to_owned(),
-            blocks: 1,
-            threads: 256,
-            every: k.every,
-            iterations: k.iterations.len(),
-        })
-        .collect();
-    let mut plan = Plan::of(&program, &layout, kernels);
+    let mut plan = Plan::of(&program, &layout, "nc_run", 256);
     plan.binaries.push(Binary { arch: "sm_80".to_owned(), file: "kernels.sm_80.ptx".to_owned() });
     let mut arena = vec![0; layout.arena_bytes as usize];
     layout.reset(&program, &mut arena);
@@ -92,11 +82,9 @@ fn broken_bundles_are_refused() {
     assert!(with(&|p| p.buffers[0].at = u64::MAX).contains("no room"));
     assert!(with(&|p| p.buffers[0].len = u64::MAX).contains("no room"));
     assert!(with(&|p| p.parts = 0).contains("0 parts"));
-    assert!(with(&|p| p.steps.push(Step::Launch(1000))).contains("kernel 1000"));
-    assert!(with(&|p| p.kernels[0].threads = 4096).contains("no launch"));
-    assert!(with(&|p| p.kernels[0].iterations = 9).contains("asks for other loops"));
-    let nothing = Step::Loop { count: None, read: None, condition: None, steps: Vec::new() };
-    assert!(with(&|p| p.steps.push(nothing.clone())).contains("not said once"));
+    assert!(with(&|p| p.threads = 4096).contains("cannot be launched"));
+    assert!(with(&|p| p.threads = 0).contains("cannot be launched"));
+    assert!(with(&|p| p.symbol.clear()).contains("cannot be launched"));
     // Nesting without end is cut off by the reader.
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     broken(&|f| drop(f.insert(MANIFEST.to_owned(), deep.clone().into_bytes())));

@@ -46,6 +46,9 @@ pub use jit::{JitCode, compile, text};
 /// True if this build has the feature `llvm`.
 pub const AVAILABLE: bool = cfg!(feature = "llvm");
 
+/// Tells versions of this crate apart: the same text may become other code in another.
+pub const SOURCES: &str = env!("NC_MLIR_SOURCES");
+
 /// How code is generated. The result of running it does not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {

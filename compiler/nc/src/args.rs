@@ -319,6 +319,9 @@ pub struct RunArgs {
     /// The chip.
     #[command(flatten)]
     pub chip: ChipArgs,
+    /// The graphics processor.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// Arrays named after the inputs, with a leading axis of ticks [T, ..], or ticks and samples [T, B, ..]; of an .onnx
     /// model in just the shapes that it has
     #[arg(long, value_name = "FILE")]
@@ -359,7 +362,8 @@ pub struct RunArgs {
     /// Show how long each pass took
     #[arg(long)]
     pub time_passes: bool,
-    /// Run this often from the start, with inputs and results in memory, and show the times of the ticks alone
+    /// Run this often from the start, with inputs and results in memory, and show the times of the ticks alone. Several
+    /// samples are timed on a graphics processor, which runs them together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub repeat: Option<u32>,
     /// How times of --repeat are written to standard output
@@ -464,9 +468,6 @@ pub enum GpuArch {
 }
 
 impl GpuArch {
-    /// All of them.
-    pub const ALL: [GpuArch; 2] = [GpuArch::Sm80, GpuArch::Sm90];
-
     /// As the backend knows it.
     pub fn arch(self) -> nc_mlir::gpu::Arch {
         match self {
@@ -524,6 +525,20 @@ impl ChipArgs {
     }
 }
 
+/// A graphics processor, for the targets gpu and gpu-host.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Targets gpu and gpu-host")]
+pub struct GpuArgs {
+    /// Blocks of threads that work on a sample together; as many as suit the memory that a tick touches by default. Results
+    /// do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub blocks: Option<u32>,
+    /// Keep the code of kernels in this folder, and take it from there; $NC_KERNEL_CACHE by default. A build without the
+    /// feature mlir has no other code
+    #[arg(long, value_name = "DIR")]
+    pub kernel_cache: Option<PathBuf>,
+}
+
 /// Arguments of `nc view`.
 #[derive(Args, Debug)]
 pub struct ViewArgs {
@@ -546,6 +561,12 @@ pub struct CompileArgs {
     /// The chip.
     #[command(flatten)]
     pub chip: ChipArgs,
+    /// The graphics processor.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
+    /// How many samples runs will have, for the target gpu: with many, each gets fewer blocks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
     /// Threads to compile with; results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: u32,
@@ -593,6 +614,9 @@ pub struct TestArgs {
     /// The passes.
     #[command(flatten)]
     pub passes: PassArgs,
+    /// The graphics processor.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// Make what comes out the expected result, after showing the difference
     #[arg(long)]
     pub bless: bool,

@@ -6,6 +6,7 @@
 
 use crate::args::{BenchArgs, Target};
 use crate::cache::CodeCache;
+use crate::gpu::Wanted;
 use crate::machine;
 use crate::render::Reporter;
 use crate::wishes::write_costs;
@@ -125,7 +126,8 @@ impl Trial {
         let (m, input) = self.module(&mut Draws(7)).map_err(|e| fault(format!("a trial is ill-typed: {e:?}")))?;
         let mut options = Options::default();
         options.wishes.force.insert("y".into(), self.repr);
-        let ready = machine::build(m, Target::Cpu, &options, &mut CodeCache::default(), &mut Vec::new())?;
+        let ready =
+            machine::build(m, Target::Cpu, &options, &Wanted::default(), &mut CodeCache::default(), &mut Vec::new())?;
         let mut machine = ready.machine;
         let bytes = input.bytes().len();
         let mut ticks = 1u64;

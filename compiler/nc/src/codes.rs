@@ -110,7 +110,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "E0821",
         "timing several samples",
         "--repeat times the ticks of one sample, all in one call of compiled code. The input has a batch axis; give one \
-         sample, as [T, ..].",
+         sample, as [T, ..]. A graphics processor runs all samples in one call, and so times them all.",
     ),
     (
         "E0822",
@@ -199,5 +199,20 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "a setting of a target that cannot be",
         "A `target` block gives a setting a value that it cannot have, or sets it twice. The message says what it takes; \
          docs/language.md lists the settings.",
+    ),
+    (
+        "E0874",
+        "a kernel cache with something else in it",
+        "A file in the folder of --kernel-cache, or of NC_KERNEL_CACHE, has the name of kept code and another content: it was \
+         cut short or changed. Delete it. A build with the feature mlir makes the code anew by itself.",
+    ),
+    (
+        "E0875",
+        "no code for a graphics processor",
+        "This build of nc has no feature mlir and makes no code for graphics processors, and the folder of --kernel-cache, or \
+         of NC_KERNEL_CACHE, has none of this model. Code is kept for a model with its shapes, options and number of blocks; \
+         values of weights may differ. A build with the feature, of the same version of nc, fills the folder with `nc compile \
+         MODEL --target gpu --kernel-cache DIR -o OUT` and the same options, or by `nc run MODEL --target gpu-host`; no device \
+         is needed for that.",
     ),
 ];

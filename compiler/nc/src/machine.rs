@@ -70,7 +70,7 @@ pub fn of_kernels(bundle: &nc_gpu::bundle::Bundle, max_memory: u64) -> Result<Re
     Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers: None, device: Some(device) })
 }
 
-/// Makes a model ready.
+/// Makes a model ready. What is wanted of a graphics processor says nothing to other targets.
 ///
 /// # Errors
 /// What the passes and the backend refuse; E0650 without memory.
@@ -78,6 +78,7 @@ pub fn build(
     module: Module,
     target: Target,
     options: &nc_compiler::Options,
+    wanted: &gpu::Wanted,
     cache: &mut CodeCache,
     times: &mut Times,
 ) -> Result<Ready, Errors> {
@@ -85,9 +86,6 @@ pub fn build(
         return on_chip(module, &ChipArgs::default(), options, times);
     }
     let shown = Arc::new(module.clone());
-    // Threads of a graphics processor are not those of this one.
-    let split = nc_compiler::Options { parts: gpu::PARTS, ..options.clone() };
-    let options = if target.is_gpu() { &split } else { options };
     if target == Target::Interp {
         let mut passes = Vec::new();
         let module = Arc::new(nc_compiler::prepare(module, options, &mut passes)?);
@@ -98,21 +96,21 @@ pub fn build(
         return Ok(Ready { machine, module: shown, products: Vec::new(), numbers: None, device: None });
     }
     let face = face_of(&module)?;
-    let compiled = compile(module, options)?;
+    let compiled = if target.is_gpu() { gpu::lower(module, options, wanted)? } else { compile(module, options)? };
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let start = Instant::now();
     let mut device = None;
-    let code = if target.is_gpu() {
-        let launcher = gpu::code(&compiled, &face, target)?;
+    let engine = if target.is_gpu() {
+        let launcher = gpu::code(&compiled, &face, target, wanted.shelf.as_ref())?;
         device = Some(launcher.device().to_owned());
-        launcher
+        Engine::Remote(launcher)
     } else {
-        code_for(&compiled, target, cache)?
+        Engine::Code(code_for(&compiled, target, cache)?)
     };
     let name = if target == Target::Kernels { "kernel interpreter" } else { "machine code" };
     times.push((name.to_owned(), start.elapsed()));
     let start = Instant::now();
-    let machine = image_of(&compiled, face, Engine::Code(code), options.max_memory)?.machine()?;
+    let machine = image_of(&compiled, face, engine, options.max_memory)?.machine()?;
     times.push(("place constants and state".to_owned(), start.elapsed()));
     Ok(Ready { machine, module: shown, products: compiled.products, numbers: None, device })
 }

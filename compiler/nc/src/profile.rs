@@ -2,6 +2,7 @@
 
 use crate::args::{ProfileArgs, Target};
 use crate::cache::CodeCache;
+use crate::gpu::Wanted;
 use crate::machine::{self, face_of};
 use crate::render::Reporter;
 use crate::run::inputs::Inputs;
@@ -29,7 +30,8 @@ pub fn profile(args: &ProfileArgs, reporter: &mut Reporter) -> Outcome {
     let samples = inputs.extent.samples;
     let mut options = args.passes.options(Target::Cpu, memory);
     options.wishes.count = true;
-    let ready = machine::build(module, Target::Cpu, &options, &mut CodeCache::default(), &mut Vec::new())?;
+    let ready =
+        machine::build(module, Target::Cpu, &options, &Wanted::default(), &mut CodeCache::default(), &mut Vec::new())?;
     if ready.products.is_empty() {
         let text = format!("`{}` has no products with weights to profile", ready.module.name);
         return Err(Diagnostic::error_nowhere("E0828", text).into());

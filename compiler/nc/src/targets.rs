@@ -19,7 +19,9 @@ pub fn describe() -> String {
     let _ = writeln!(out, "llvm     {llvm}");
     let gpu = match (nc_mlir::AVAILABLE, crate::gpu::device()) {
         (_, Err(e)) => format!("not on this machine: {}", e.message),
-        (false, Ok(name)) => format!("{name}; this build, without the feature mlir, runs bundles on it"),
+        (false, Ok(name)) => {
+            format!("{name}; this build, without the feature mlir, runs bundles and kept kernels on it")
+        }
         (true, Ok(name)) => name,
     };
     let _ = writeln!(out, "gpu      {gpu}");

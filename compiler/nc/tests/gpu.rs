@@ -74,9 +74,8 @@ fn a_bundle_has_all_that_a_host_needs() {
     assert_eq!((plan.inputs[0].name.as_str(), plan.outputs.len(), plan.probes[0].every), ("i", 2, 3));
     assert_eq!(plan.states.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["P.v"]);
     let ptx = text("kernels.sm_90.ptx");
-    for k in &plan.kernels {
-        assert!(ptx.contains(&format!(".entry {}(", k.symbol)), "{}", k.symbol);
-    }
+    assert!(ptx.contains(&format!(".entry {}(", plan.symbol)), "{}", plan.symbol);
+    assert_eq!((plan.parts, plan.kernels.is_empty()), (1, false));
     assert!(
         ptx.contains(".target sm_90") && text("m.mlir").contains("gpu.func") && text("m.sm_80.ll").contains("nvptx")
     );

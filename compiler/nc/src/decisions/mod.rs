@@ -5,6 +5,7 @@ mod report;
 use crate::args::{ExplainArgs, ModelArgs, Target};
 use crate::cache::CodeCache;
 use crate::check::{bytes, products};
+use crate::gpu::Wanted;
 use crate::machine::{self, face_of, watched};
 use crate::render::{Reporter, Sources};
 use crate::run::inputs::Inputs;
@@ -64,7 +65,14 @@ pub fn explain(model: &str, args: &ExplainArgs, reporter: &mut Reporter) -> Outc
             let mut whole = model.clone();
             whole.load.prune.clear();
             let whole = driver::lower(&whole, &[], &mut Sources::default())?.module.ok_or(Stop::Said)?;
-            let ready = machine::build(whole, Target::Cpu, &options, &mut CodeCache::default(), &mut Vec::new())?;
+            let ready = machine::build(
+                whole,
+                Target::Cpu,
+                &options,
+                &Wanted::default(),
+                &mut CodeCache::default(),
+                &mut Vec::new(),
+            )?;
             pruned(&mut out, ready.machine, ticks, &inputs, &results)?;
         }
     }

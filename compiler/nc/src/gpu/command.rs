@@ -1,7 +1,7 @@
 //! `nc compile --target gpu`.
 
-use super::{PARTS, PREFIX, bundle_of, refused};
-use crate::args::{CompileArgs, Emit, GpuArch, Target};
+use super::{ARCHES, PREFIX, Wanted, bundle_of, lower, refused};
+use crate::args::{CompileArgs, Emit, Target};
 use crate::compile::{make_folder, write_all};
 use crate::machine::face_of;
 use crate::render::Reporter;
@@ -25,7 +25,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     check(&emit)?;
     let mut arches: Vec<Arch> = args.arch.iter().map(|a| a.arch()).collect();
     if arches.is_empty() {
-        arches = GpuArch::ALL.map(GpuArch::arch).to_vec();
+        arches = ARCHES.to_vec();
     }
     arches.sort();
     arches.dedup();
@@ -33,7 +33,6 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     let (module, mut times) = (loaded.module, loaded.times);
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut options = args.passes.options(Target::Gpu, args.model.max_memory);
-    options.parts = PARTS;
     options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     if emit.contains(&Emit::Graph) {
@@ -48,7 +47,8 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         files.push((format!("{stem}.saturated.graph"), graph::text::print(&saturated).into_bytes()));
     }
     let (face, dt) = (face_of(&module)?, module.dt.map(|dt| dt.0));
-    let compiled = nc_compiler::compile(module, &options)?;
+    let wanted = Wanted::of(&args.gpu, args.samples);
+    let compiled = lower(module, &options, &wanted)?;
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     let stage = |arch, stage| text(program, layout, PREFIX, arch, stage).map(String::into_bytes).map_err(refused);
@@ -67,7 +67,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
                 }
             }
             Emit::Ptx => {
-                let bundle = bundle_of(&compiled, &face, dt, &arches)?;
+                let bundle = bundle_of(&compiled, (&face, dt), &arches, wanted.shelf.as_ref())?;
                 report = summary(&bundle.plan);
                 files.extend(bundle.files());
             }
@@ -105,20 +105,18 @@ fn check(emit: &[Emit]) -> Result<(), Diagnostic> {
 /// What a bundle holds, for people.
 fn summary(plan: &nc_gpu::Plan) -> String {
     let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).collect();
+    let (kernels, blocks) = (plan.kernels.len(), plan.parts);
     let mut out = format!(
-        "{}: {} kernels for {}, {} bytes of state, {} bytes of constants\n",
+        "{}: {kernels} kernels for {}, {blocks} block{} of {} threads a sample, {} bytes of state, {} bytes of constants\n",
         plan.model,
-        plan.kernels.len(),
         arches.join(", "),
+        if blocks == 1 { "" } else { "s" },
+        plan.threads,
         plan.arena_bytes,
         plan.const_bytes
     );
-    for k in &plan.kernels {
-        let _ = write!(out, "  {:6} {:>6} x {:<4} {}", k.shape, k.blocks, k.threads, k.symbol);
-        if k.every > 1 {
-            let _ = write!(out, ", every {} ticks", k.every);
-        }
-        out.push('\n');
+    for name in &plan.kernels {
+        let _ = writeln!(out, "  {name}");
     }
     out
 }

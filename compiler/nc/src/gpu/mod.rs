@@ -1,27 +1,103 @@
 //! Models on graphics processors: bundles made of compiled programs, and machines that run them.
 
+mod blocks;
 mod command;
 mod folder;
+mod shelf;
+mod shim;
 
 pub use command::compile;
 pub use folder::{is_bundle, read};
+pub use shelf::Shelf;
 
-use crate::args::Target;
+use crate::Errors;
+use crate::args::{GpuArgs, Target};
 use crate::machine::extents;
 use nc_compiler::Compiled;
 use nc_gpu::bundle::Bundle;
-use nc_gpu::{Binary, Cuda, Driver, Grid, Launcher, Line, Plan, Port, State};
+use nc_gpu::{Binary, Cuda, Driver, Launcher, Line, Plan, Port, State};
+use nc_ir::graph::Module;
+use nc_ir::kernel::Program;
+use nc_ir::kernel::abi::Layout;
 use nc_ir::{DType, Diagnostic};
-use nc_mlir::gpu::{Arch, Launch, Stage, launches, text};
+use nc_mlir::gpu::{Arch, Stage, text};
 use nc_runtime::run::{Engine, Face, Image, LineHome, Machine, Parts, StateHome};
-use std::sync::Arc;
+use shim::{Kernels, launch};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Parts that programs are split into where none are asked for: threads that deliver events and fill event lists. More
-/// would take longer to read each other's events, and tables of rows grow with them.
-pub const PARTS: u32 = 128;
-
-/// What kernels' names begin with.
+/// What names in code begin with.
 const PREFIX: &str = "nc";
+
+/// Architectures that code is written for.
+const ARCHES: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
+
+/// How a model is made ready for a graphics processor.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Blocks of a sample; chosen by what a tick touches where nothing is said.
+    pub blocks: Option<u32>,
+    /// Samples of a run, if that is known.
+    pub samples: Option<u64>,
+    /// Where code is kept.
+    pub shelf: Option<Shelf>,
+}
+
+impl Wanted {
+    /// What the command line asks for.
+    pub fn of(args: &GpuArgs, samples: Option<u64>) -> Wanted {
+        Wanted { blocks: args.blocks, samples, shelf: Shelf::of(args.kernel_cache.as_deref()) }
+    }
+}
+
+/// Compiles a model into kernels for as many blocks as are wanted.
+///
+/// # Errors
+/// What the passes refuse.
+pub fn lower(module: Module, options: &nc_compiler::Options, wanted: &Wanted) -> Result<Compiled, Errors> {
+    let with = |parts, module| nc_compiler::compile(module, &nc_compiler::Options { parts, ..options.clone() });
+    if let Some(blocks) = wanted.blocks {
+        return Ok(with(blocks, module)?);
+    }
+    let one = with(1, module.clone())?;
+    Ok(match blocks::blocks(&one.program, wanted.samples) {
+        1 => one,
+        several => with(several, module)?,
+    })
+}
+
+/// The code of a program for an architecture: kept, or made.
+///
+/// # Errors
+/// What the target refuses; E0874, E0875 if it is kept wrong or not at all, and cannot be made.
+fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>) -> Result<String, Diagnostic> {
+    let make = || text(program, layout, PREFIX, arch, Stage::Ptx).map_err(refused);
+    let Some(shelf) = shelf else {
+        return make().map_err(|d| match nc_mlir::AVAILABLE {
+            true => d,
+            false => d.with_hint(
+                "build nc with `--features mlir` where LLVM and MLIR 22 are installed, or name a folder where such a build \
+                 kept the code of this model with --kernel-cache",
+            ),
+        });
+    };
+    let key = key_of(program, layout);
+    if nc_mlir::AVAILABLE {
+        return shelf.get_or_make(&key, arch, make);
+    }
+    shelf.get(&key, arch)?.ok_or_else(|| {
+        let (folder, name) = (shelf.folder().display(), arch.name());
+        let text = format!("{folder} has no code of `{}` for {name}, and this build makes none", program.name);
+        Diagnostic::error_nowhere("E0875", text).with_hint(
+            "fill it with a build that has the feature mlir: `nc compile MODEL --target gpu --kernel-cache DIR -o OUT`, with \
+             the options of this run",
+        )
+    })
+}
+
+fn key_of(program: &Program, layout: &Layout) -> String {
+    let entry = launch(program);
+    shelf::key(program, layout, &format!("{} {}", entry.symbol, entry.threads))
+}
 
 /// What the target refuses, as a diagnostic.
 pub fn refused(e: nc_mlir::Unsupported) -> Diagnostic {
@@ -37,24 +113,13 @@ fn port(p: &nc_runtime::run::Port) -> Port {
     Port { name: p.name.clone(), elem: p.dtype.name().to_owned(), shape: p.shape.clone(), every: p.every }
 }
 
-fn grid(l: Launch) -> Grid {
-    Grid {
-        symbol: l.symbol,
-        shape: l.shape.name().to_owned(),
-        blocks: l.blocks,
-        threads: l.threads,
-        every: l.every,
-        iterations: l.iterations,
-    }
-}
-
 /// The plan of a compiled model.
 ///
 /// # Errors
 /// E0503 for an extent that is not bound.
 fn plan_of(compiled: &Compiled, face: &Face, dt: Option<f64>) -> Result<Plan, Diagnostic> {
-    let kernels = launches(&compiled.program, PREFIX).into_iter().map(grid).collect();
-    let mut plan = Plan::of(&compiled.program, &compiled.layout, kernels);
+    let entry = launch(&compiled.program);
+    let mut plan = Plan::of(&compiled.program, &compiled.layout, &entry.symbol, entry.threads);
     plan.dt = dt;
     plan.inputs = face.inputs.iter().map(port).collect();
     plan.outputs = face.outputs.iter().map(port).collect();
@@ -80,12 +145,17 @@ fn plan_of(compiled: &Compiled, face: &Face, dt: Option<f64>) -> Result<Plan, Di
 ///
 /// # Errors
 /// What the target refuses.
-pub fn bundle_of(compiled: &Compiled, face: &Face, dt: Option<f64>, arches: &[Arch]) -> Result<Bundle, Diagnostic> {
+pub fn bundle_of(
+    compiled: &Compiled,
+    (face, dt): (&Face, Option<f64>),
+    arches: &[Arch],
+    shelf: Option<&Shelf>,
+) -> Result<Bundle, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     let mut plan = plan_of(compiled, face, dt)?;
     let mut code = Vec::new();
     for arch in arches {
-        code.push(text(program, layout, PREFIX, *arch, Stage::Ptx).map_err(refused)?);
+        code.push(code_of(program, layout, *arch, shelf)?);
         plan.binaries.push(Binary { arch: arch.name().to_owned(), file: format!("kernels.{}.ptx", arch.name()) });
     }
     let mut arena = vec![0; layout.arena_bytes as usize];
@@ -96,28 +166,70 @@ pub fn bundle_of(compiled: &Compiled, face: &Face, dt: Option<f64>, arches: &[Ar
 /// What runs a compiled model on a graphics processor, or its kernels on this one.
 ///
 /// # Errors
-/// E0840 for what the target refuses, E0870 without a device, E0871 for what the driver refuses.
-pub fn code(compiled: &Compiled, face: &Face, target: Target) -> Result<Arc<Launcher>, Diagnostic> {
+/// E0840 for what the target refuses, E0870 without a device, E0871 for what the driver refuses, E0873 for more blocks than
+/// the device runs at a time, E0874 and E0875 for what is not kept.
+pub fn code(
+    compiled: &Compiled,
+    face: &Face,
+    target: Target,
+    shelf: Option<&Shelf>,
+) -> Result<Arc<Launcher>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     let plan = plan_of(compiled, face, None)?;
     if target == Target::GpuHost {
-        let kernels = nc_mlir::gpu::Kernels::compile(program, layout).map_err(refused)?;
+        let kernels = Kernels::compile(program, layout).map_err(refused)?;
+        if shelf.is_some() {
+            ARCHES.into_iter().try_for_each(|arch| code_of(program, layout, arch, shelf).map(drop))?;
+        }
+        // Two samples at a time, so that blocks take several one after another.
+        let resident = 2 * u64::from(plan.parts);
         // SAFETY: kernels and plan are of one program, whose memory the launcher names.
-        let run = move |n: usize, grid: (u32, u32), arguments: &[u64]| unsafe { kernels.launch(n, grid, arguments) };
+        let run = move |grid: (u32, u32), arguments: &[u64]| unsafe { kernels.launch(grid, arguments) };
         // SAFETY: as above: the kernels keep to the memory of their program.
-        let host = unsafe { nc_gpu::Host::new(run) };
-        return Ok(Arc::new(Launcher::new(plan, Box::new(host)).map_err(fault)?));
+        let host = unsafe { nc_gpu::Host::new(resident, run) };
+        return launcher(plan, Box::new(host)).map_err(fault)?;
     }
-    if !nc_mlir::AVAILABLE {
-        // Before a driver is looked for: without the feature there is nothing to run on it.
-        text(program, layout, PREFIX, Arch::Sm80, Stage::Mlir).map_err(refused)?;
+    if !nc_mlir::AVAILABLE && shelf.is_none() {
+        // Before a driver is looked for: there is nothing to run on it.
+        code_of(program, layout, ARCHES[0], None)?;
     }
-    let mut cuda = Cuda::open(Driver::load()?)?;
-    let arches = [Arch::Sm80, Arch::Sm90];
-    let name = cuda.choose(&arches.map(Arch::name))?;
-    let arch = arches.into_iter().find(|a| a.name() == name).unwrap_or(Arch::Sm80);
-    cuda.take(&plan, &text(program, layout, PREFIX, arch, Stage::Ptx).map_err(refused)?)?;
-    Ok(Arc::new(Launcher::new(plan, Box::new(cuda)).map_err(fault)?))
+    let mut cuda = open()?;
+    let mut arches = ARCHES.to_vec();
+    if let Some(shelf) = shelf.filter(|_| !nc_mlir::AVAILABLE) {
+        let key = key_of(program, layout);
+        arches.retain(|arch| !matches!(shelf.get(&key, *arch), Ok(None)));
+        if arches.is_empty() {
+            code_of(program, layout, ARCHES[0], Some(shelf))?;
+        }
+    }
+    let name = cuda.choose(&arches.iter().map(|a| a.name()).collect::<Vec<_>>())?;
+    let arch = arches.into_iter().find(|a| a.name() == name).unwrap_or(ARCHES[0]);
+    cuda.take(&plan, &code_of(program, layout, arch, shelf)?)?;
+    launcher(plan, Box::new(cuda)).map_err(fault)?
+}
+
+/// A launcher whose device can run a sample: outside, what is wrong with the plan.
+fn launcher(plan: Plan, device: Box<dyn nc_gpu::Device>) -> Result<Result<Arc<Launcher>, Diagnostic>, String> {
+    let launcher = Launcher::new(plan, device)?;
+    Ok(launcher.fits().map(|()| Arc::new(launcher)))
+}
+
+/// The first device.
+///
+/// # Errors
+/// E0870.
+fn open() -> Result<Cuda, Diagnostic> {
+    // Kept open: when the last that has a device gives it back, what the driver made for it is lost, and takes long to make
+    // again.
+    static KEPT: Mutex<Option<(Arc<Driver>, Cuda)>> = Mutex::new(None);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((driver, _)) = &*kept {
+        return Cuda::open(driver.clone());
+    }
+    let driver = Driver::load()?;
+    let first = Cuda::open(driver.clone())?;
+    *kept = Some((driver.clone(), first));
+    Cuda::open(driver)
 }
 
 /// The name of the device that a model would run on.
@@ -125,7 +237,7 @@ pub fn code(compiled: &Compiled, face: &Face, target: Target) -> Result<Arc<Laun
 /// # Errors
 /// E0870.
 pub fn device() -> Result<String, Diagnostic> {
-    Cuda::open(Driver::load()?).map(|c| nc_gpu::Device::name(&c))
+    open().map(|c| nc_gpu::Device::name(&c))
 }
 
 fn shape_of(elem: &str, name: &str) -> Result<DType, Diagnostic> {
@@ -150,7 +262,7 @@ pub fn face_of_bundle(plan: &Plan) -> Result<Face, Diagnostic> {
 /// Makes a bundle ready; also the name of the device.
 ///
 /// # Errors
-/// E0650, E0870, E0871, E0872.
+/// E0650, E0870, E0871, E0872, E0873.
 pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, String), Diagnostic> {
     let plan = &bundle.plan;
     let broken = |e: String| Diagnostic::error_nowhere("E0872", format!("the bundle cannot be used: {e}"));
@@ -172,14 +284,14 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, 
             events: l.events.map(nc_ir::kernel::ListId),
         });
     }
-    let mut cuda = Cuda::open(Driver::load()?)?;
+    let mut cuda = open()?;
     let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).collect();
     let chosen = cuda.choose(&arches)?;
     let code = plan.binaries.iter().zip(&bundle.code).find(|(b, _)| b.arch == chosen).map(|(_, c)| c.as_str());
     cuda.take(plan, code.ok_or_else(|| broken(format!("it has no code for {chosen}")))?)?;
-    let code = Arc::new(Launcher::new(plan.clone(), Box::new(cuda)).map_err(broken)?);
+    let code = launcher(plan.clone(), Box::new(cuda)).map_err(broken)??;
     let (face, device) = (face_of_bundle(plan)?, code.device().to_owned());
-    let engine = Engine::Code(code);
+    let engine = Engine::Remote(code);
     let parts = Parts { face, program: Arc::new(program), layout: Arc::new(layout), engine, states, lines };
     Ok((Image::new(parts, max_memory)?.machine()?, device))
 }

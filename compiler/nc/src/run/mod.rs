@@ -75,7 +75,10 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
             }
             match target {
                 Target::Spinnaker2 => machine::on_chip(*module, &args.chip.over(&chip), &options, &mut times)?,
-                _ => machine::build(*module, target, &options, &mut cache, &mut times)?,
+                _ => {
+                    let wanted = gpu::Wanted::of(&args.gpu, Some(samples.unwrap_or(1) as u64));
+                    machine::build(*module, target, &options, &wanted, &mut cache, &mut times)?
+                }
             }
         }
     };
@@ -83,13 +86,23 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         reporter.info(&format!("running on {device}"));
     }
     if let Some(repeat) = args.repeat {
-        if !alone {
+        let (count, max_memory) = (samples.unwrap_or(1) as u64, args.model.max_memory);
+        let bytes = ready.machine.fork_bytes().saturating_mul(count);
+        if !alone && ready.machine.batches() && bytes > max_memory {
+            let text = format!("the state of {count} samples takes {bytes} bytes, {max_memory} are allowed");
+            return Err(Diagnostic::error_nowhere("E0650", text).with_hint("raise --max-memory").into());
+        }
+        let together = if alone { None } else { ready.machine.batch(count as usize)? };
+        if !alone && together.is_none() {
             return Err(Diagnostic::error_nowhere("E0821", "--repeat times one sample, and the input has several")
-                .with_hint("give an input without a batch axis")
+                .with_hint("give an input without a batch axis, or time it on a graphics processor")
                 .into());
         }
-        let begun = timed::Setup { ticks, repeat, preparation: begin.elapsed(), max_memory: args.model.max_memory };
-        timed::run(&mut *ready.machine, &begun, &mut inputs, args.timings)?;
+        let begun = timed::Setup { ticks, samples: count, repeat, preparation: begin.elapsed(), max_memory };
+        match together {
+            Some(mut machine) => timed::run(&mut *machine, &begun, &mut inputs, args.timings)?,
+            None => timed::run(&mut *ready.machine, &begun, &mut inputs, args.timings)?,
+        }
         inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
         ready.machine.reset();
         if args.output.is_none() && args.plot.is_none() && args.checkpoint.is_none() {

@@ -2,8 +2,9 @@
 
 use super::arrays::element;
 use crate::Errors;
-use crate::args::{ChipArgs, PassArgs, Target};
+use crate::args::{ChipArgs, GpuArgs, PassArgs, Target};
 use crate::cache::CodeCache;
+use crate::gpu::Wanted;
 use crate::machine::{self, face_of};
 use nc_ir::graph::{Module, Probe};
 use nc_ir::{DType, Diagnostic, Tensor};
@@ -66,6 +67,8 @@ pub struct Job<'a> {
     pub passes: PassArgs,
     /// What the model says about the chip.
     pub chip: &'a ChipArgs,
+    /// What is wanted of a graphics processor.
+    pub gpu: &'a GpuArgs,
     /// Bytes that may be taken.
     pub max_memory: u64,
 }
@@ -78,9 +81,10 @@ pub fn execute(module: Module, job: Job<'_>, cache: &mut CodeCache) -> Result<Re
     let face: Face = face_of(&module)?;
     let parts = if job.samples.is_none_or(|n| n == 1) { job.threads } else { 1 };
     let options = nc_compiler::Options { parts, ..job.passes.options(job.target, job.max_memory) };
+    let wanted = Wanted::of(job.gpu, Some(job.samples.unwrap_or(1) as u64));
     let ready = match job.target {
         Target::Spinnaker2 => machine::on_chip(module, job.chip, &options, &mut Vec::new())?,
-        target => machine::build(module, target, &options, cache, &mut Vec::new())?,
+        target => machine::build(module, target, &options, &wanted, cache, &mut Vec::new())?,
     };
     let progress = AtomicU64::new(0);
     let samples = job.samples.unwrap_or(1);

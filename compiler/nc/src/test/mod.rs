@@ -374,7 +374,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn job(&self, target: Target, threads: u32, args: &TestArgs) -> Job<'_> {
+    fn job<'a>(&'a self, target: Target, threads: u32, args: &'a TestArgs) -> Job<'a> {
         Job {
             inputs: &self.inputs,
             ticks: self.ticks,
@@ -383,6 +383,7 @@ impl Setup {
             threads,
             passes: args.passes,
             chip: &self.chip,
+            gpu: &args.gpu,
             max_memory: args.max_memory,
         }
     }

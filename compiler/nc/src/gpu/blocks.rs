@@ -1,0 +1,114 @@
+//! How many blocks of a graphics processor a sample gets.
+
+use nc_ir::kernel::{Block, Program, Role, Stmt};
+
+/// Bytes that a tick may touch before one block is too few.
+const ALONE: u64 = 256 << 10;
+/// Bytes that a tick touches for each block beyond that.
+const EACH: u64 = 64 << 10;
+/// Most blocks of a sample: the multiprocessors of large devices, about. Threads of more blocks would wait longer for each
+/// other than they take for their share.
+const MOST: u64 = 128;
+/// Most blocks of all samples together, of which so many run at a time.
+const TOTAL: u64 = 4 * MOST;
+/// What share of the rows of an event-driven product a tick is taken to read: one in so many.
+const ACTIVE: u64 = 10;
+
+/// How many blocks a sample of a program gets, of so many samples where that is known. Results do not depend on it.
+pub fn blocks(program: &Program, samples: Option<u64>) -> u32 {
+    let bytes = touched(program);
+    let wanted = if bytes < ALONE { 1 } else { bytes.div_ceil(EACH).min(MOST) };
+    let most = samples.map_or(MOST, |n| TOTAL / n.max(1));
+    wanted.min(most).max(1) as u32
+}
+
+/// Bytes that a tick reads and writes, about: all states, constants that are read for every event at a tenth, all others
+/// whole.
+fn touched(program: &Program) -> u64 {
+    let mut reads = vec![Reads::default(); program.buffers.len()];
+    for k in program.kernels() {
+        of_block(&k.body, false, &mut reads);
+    }
+    (program.buffers.iter().zip(&reads)).fold(0u64, |sum, (b, r)| {
+        let bytes = b.len.saturating_mul(b.elem.size() as u64);
+        sum.saturating_add(match b.role {
+            Role::State(_) => bytes,
+            Role::Const(_) if r.always => bytes,
+            Role::Const(_) if r.for_events => bytes / ACTIVE,
+            _ => 0,
+        })
+    })
+}
+
+/// How a buffer is read.
+#[derive(Clone, Copy, Default)]
+struct Reads {
+    always: bool,
+    for_events: bool,
+}
+
+fn of_block(block: &Block, event: bool, reads: &mut [Reads]) {
+    for s in &block.stmts {
+        match s {
+            Stmt::Load { buf, .. } => {
+                if let Some(r) = reads.get_mut(buf.index()) {
+                    r.for_events |= event;
+                    r.always |= !event;
+                }
+            }
+            Stmt::For { body, .. } => of_block(body, event, reads),
+            Stmt::Events { wide, one, .. } => {
+                of_block(&one.body, true, reads);
+                wide.iter().for_each(|w| of_block(&w.body, true, reads));
+            }
+            Stmt::If { then_body, else_body, .. } => {
+                of_block(then_body, event, reads);
+                of_block(else_body, event, reads);
+            }
+            Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Store { .. } | Stmt::Clear { .. } | Stmt::Push { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nc_ir::kernel::{Index, KernelBuilder};
+    use nc_ir::{DType, Tensor};
+
+    /// A program with so many numbers of state, of weights that every tick reads, and of weights that events read.
+    fn program(state: u64, dense: u64, sparse: u64) -> Program {
+        let mut p = Program::new("m", 1);
+        let one = || Tensor::scalar_f32(0.0);
+        let s = p.add_buffer("s", DType::F32, state, Role::State(one()));
+        let d = p.add_buffer("d", DType::F32, dense, Role::Const(one()));
+        let w = p.add_buffer("w", DType::F32, sparse, Role::Const(one()));
+        let list = p.add_list("e", 4, 1, 1);
+        let mut b = KernelBuilder::new("k", None, 1);
+        let zero = b.index(0);
+        let v = b.load(d, DType::F32, Index::at(0));
+        b.store(s, Index::at(0), v);
+        b.events(list, zero, 1, |b, _| {
+            let v = b.load(w, DType::F32, Index::at(0));
+            b.store(s, Index::at(1), v);
+        });
+        p.push(b.finish());
+        p
+    }
+
+    #[test]
+    fn blocks_follow_from_what_a_tick_touches() {
+        const K: u64 = 256;
+        // Numbers are thousands of bytes: 4 * 256 each.
+        let of = |state, dense, sparse, samples| blocks(&program(state * K, dense * K, sparse * K), samples);
+        assert_eq!(of(2, 2, 2, None), 1);
+        assert_eq!(of(100, 155, 0, None), 1);
+        assert_eq!(of(100, 156, 0, None), 4);
+        assert_eq!(of(0, 640, 0, None), 10);
+        assert_eq!(of(0, 0, 6400, None), 10);
+        assert_eq!(of(0, 0, 1 << 20, None), 128);
+        // Many samples fill the device by themselves.
+        assert_eq!([1, 4, 32, 512, 1024].map(|n| of(0, 1 << 20, 0, Some(n))), [128, 128, 16, 1, 1]);
+        assert_eq!(of(2, 2, 2, Some(1000)), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! Code for graphics processors that is kept in a folder, found by what it was made of.
+
+use crate::cache::Summary;
+use nc_ir::Diagnostic;
+use nc_ir::kernel::abi::Layout;
+use nc_ir::kernel::{Program, Role};
+use nc_mlir::gpu::Arch;
+use nc_runtime::atomic::AtomicFile;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Where the folder is named if no argument names it.
+pub const VARIABLE: &str = "NC_KERNEL_CACHE";
+
+/// What a kept file begins with; the fingerprint of what follows the line comes after it.
+const HEAD: &str = "// nc kernels ";
+
+/// Most bytes of a kept file.
+const MOST: u64 = 256 << 20;
+
+/// A folder of code, one file for each program and architecture.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    folder: PathBuf,
+}
+
+impl Shelf {
+    /// The folder that is named, or the one of the environment.
+    pub fn of(named: Option<&Path>) -> Option<Shelf> {
+        let folder = match named {
+            Some(path) => path.to_owned(),
+            None => PathBuf::from(std::env::var_os(VARIABLE).filter(|v| !v.is_empty())?),
+        };
+        Some(Shelf { folder })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn file(&self, key: &str, arch: Arch) -> PathBuf {
+        self.folder.join(format!("{key}.{}.ptx", arch.name()))
+    }
+
+    /// The code of this key, if it is there.
+    ///
+    /// # Errors
+    /// E0874 if the file is there and is not what was written.
+    pub fn get(&self, key: &str, arch: Arch) -> Result<Option<String>, Diagnostic> {
+        let path = self.file(key, arch);
+        let broken = |why: &str| {
+            Diagnostic::error_nowhere("E0874", format!("{} is not code that nc kept: {why}", path.display()))
+                .with_hint("delete the file; a build with `--features mlir` makes it anew")
+        };
+        let mut text = String::new();
+        match std::fs::File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(broken(&e.to_string())),
+            Ok(file) => file.take(MOST + 1).read_to_string(&mut text).map_err(|e| broken(&e.to_string()))?,
+        };
+        if text.len() as u64 > MOST {
+            return Err(broken("it is too large"));
+        }
+        let (head, code) = text.split_once('\n').ok_or_else(|| broken("it has no first line"))?;
+        if head.strip_prefix(HEAD) != Some(&hex(&Sha256::digest(code))) {
+            return Err(broken("its content and its first line do not belong together"));
+        }
+        Ok(Some(code.to_owned()))
+    }
+
+    /// Keeps code.
+    ///
+    /// # Errors
+    /// E0630 and its kin.
+    pub fn put(&self, key: &str, arch: Arch, code: &str) -> Result<(), Diagnostic> {
+        crate::compile::make_folder(&self.folder)?;
+        let mut file = AtomicFile::create(&self.file(key, arch))?;
+        let head = hex(&Sha256::digest(code));
+        write!(file, "{HEAD}{head}\n{code}").map_err(|e| file.failure(&e))?;
+        file.commit()
+    }
+
+    /// The code of this key: kept, or else made and then kept. What is there and is not what was written is made anew.
+    ///
+    /// # Errors
+    /// What `make` refuses; E0630 and its kin.
+    pub fn get_or_make(
+        &self,
+        key: &str,
+        arch: Arch,
+        make: impl FnOnce() -> Result<String, Diagnostic>,
+    ) -> Result<String, Diagnostic> {
+        if let Ok(Some(code)) = self.get(key, arch) {
+            return Ok(code);
+        }
+        let code = make()?;
+        self.put(key, arch, &code)?;
+        Ok(code)
+    }
+}
+
+/// Summarises all that code is made of: the program but for the values of its constants and first states, its layout, and
+/// what makes code of it.
+pub fn key(program: &Program, layout: &Layout, entry: &str) -> String {
+    let mut s = Summary::default();
+    // A summary takes any text.
+    let _ = write!(s, "1|{}|{entry}|{}|", nc_mlir::SOURCES, program.parts);
+    let _ = write!(s, "{:?}|{:?}|{layout:?}|", program.lists, program.steps);
+    for b in &program.buffers {
+        let role = match &b.role {
+            Role::Const(_) => "const".to_owned(),
+            Role::State(_) => "state".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let _ = write!(s, "{role} {:?} {:?} {}|", b.name, b.elem, b.len);
+    }
+    hex(&s.finish())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nc_ir::{DType, Tensor};
+
+    fn program(name: &str, values: [f32; 2], parts: u32) -> (Program, Layout) {
+        let mut p = Program::new("m", parts);
+        p.add_buffer(name, DType::F32, 2, Role::Const(Tensor::from_vec(vec![2], values.to_vec()).expect("two")));
+        p.add_buffer("s", DType::F32, 2, Role::State(Tensor::scalar_f32(values[0])));
+        let layout = Layout::of(&p).expect("small");
+        (p, layout)
+    }
+
+    #[test]
+    fn a_key_tells_programs_apart_and_not_their_values() {
+        let of = |name, values, parts, entry| {
+            let (p, l) = program(name, values, parts);
+            key(&p, &l, entry)
+        };
+        let base = of("w", [1.0, 2.0], 1, "nc 256");
+        assert_eq!(base.len(), 64);
+        assert_eq!(of("w", [3.0, 4.0], 1, "nc 256"), base);
+        let others =
+            [of("u", [1.0, 2.0], 1, "nc 256"), of("w", [1.0, 2.0], 2, "nc 256"), of("w", [1.0, 2.0], 1, "nc 128")];
+        assert!(others.iter().all(|k| *k != base));
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_and_what_is_broken_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shelf = Shelf::of(Some(&dir.path().join("deep/kept"))).expect("named");
+        let (arch, ptx) = (Arch::Sm80, ".version 8.0\nret;\n");
+        assert_eq!(shelf.get("k", arch).expect("nothing wrong"), None);
+        let made = |shelf: &Shelf| {
+            let mut made = false;
+            let code = shelf.get_or_make("k", arch, || {
+                made = true;
+                Ok(ptx.to_owned())
+            });
+            (code.expect("code"), made)
+        };
+        assert_eq!(made(&shelf), (ptx.to_owned(), true));
+        assert_eq!(made(&shelf), (ptx.to_owned(), false));
+        assert_eq!(shelf.get("k", Arch::Sm90).expect("nothing wrong"), None);
+        let file = shelf.file("k", arch);
+        let whole = std::fs::read(&file).expect("a file");
+        for broken in [&whole[..whole.len() - 1], &whole[..10], b"", b"\xff\xfe\n"] {
+            std::fs::write(&file, broken).expect("written");
+            let e = shelf.get("k", arch).expect_err("broken");
+            assert!(e.code == "E0874" && e.message.contains("k.sm_80.ptx"), "{e:?}");
+        }
+        // Made anew over what is broken.
+        assert_eq!(made(&shelf), (ptx.to_owned(), true));
+        assert_eq!(std::fs::read(&file).expect("a file"), whole);
+        let refused = shelf.get_or_make("other", arch, || Err(Diagnostic::error_nowhere("E0840", "no")));
+        assert_eq!(refused.expect_err("not made").code, "E0840");
+        assert!(!shelf.file("other", arch).exists());
+    }
+}
