@@ -72,11 +72,6 @@ pub fn launch(prefix: &str) -> Launch {
     Launch { symbol: format!("{prefix}_run"), threads: THREADS }
 }
 
-/// Names of the kernels of a program in order, as its functions have them.
-pub fn functions(program: &Program, prefix: &str) -> Vec<String> {
-    program.kernels().enumerate().map(|(n, k)| crate::symbol::kernel(prefix, n, k)).collect()
-}
-
 /// A stage on the way to PTX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {

@@ -617,6 +617,8 @@ impl<'c> Ir<'c> {
     pub fn atomic_arrive(&mut self, at: V<'c>, x: V<'c>) -> V<'c> {
         let ordering = self.int_attribute(self.types.i64, ACQ_REL);
         let scope = StringAttribute::new(self.context, "device").into();
+        // The code generator writes an addition without its order.
+        self.raw("llvm.fence", &[], &[], &[("ordering", ordering), ("syncscope", scope)], Vec::new());
         self.atomic(ATOMIC_ADD, at, x, &[("ordering", ordering), ("syncscope", scope)])
     }
 
@@ -651,6 +653,8 @@ impl<'c> Ir<'c> {
             (self.id("function_type"), TypeAttribute::new(ty).into()),
             (self.id("linkage"), llvm::attributes::linkage(self.context, llvm::attributes::Linkage::Internal)),
             (self.id("no_inline"), Attribute::unit(self.context)),
+            // Threads meet inside: calls must not be put where only some threads come by.
+            (self.id("convergent"), Attribute::unit(self.context)),
         ];
         let op = OperationBuilder::new("llvm.func", self.at).add_attributes(&attributes).add_regions([region]).build();
         module.append_operation(op.map_err(|e| Unsupported::failed("MLIR", e))?);
@@ -662,7 +666,13 @@ impl<'c> Ir<'c> {
         let callee = FlatSymbolRefAttribute::new(self.context, name).into();
         let segments = DenseI32ArrayAttribute::new(self.context, &[arguments.len() as i32, 0]).into();
         let bundles = DenseI32ArrayAttribute::new(self.context, &[]).into();
-        let attributes = [("callee", callee), ("operandSegmentSizes", segments), ("op_bundle_sizes", bundles)];
+        let convergent = Attribute::unit(self.context);
+        let attributes = [
+            ("callee", callee),
+            ("operandSegmentSizes", segments),
+            ("op_bundle_sizes", bundles),
+            ("convergent", convergent),
+        ];
         self.raw("llvm.call", arguments, &[], &attributes, Vec::new());
     }
 

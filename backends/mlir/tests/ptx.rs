@@ -93,7 +93,14 @@ fn blocks_meet_where_one_needs_what_others_wrote() {
     let team = ptx(&chain(8), Arch::Sm90);
     // Before the third kernel, and before the next tick's first, which overwrites what the third has read.
     assert_eq!(team.matches("atom.").count(), 2, "{team}");
-    assert!(team.contains("ld.acquire.gpu"), "{team}");
+    assert_eq!(team.matches("ld.acquire.gpu").count(), 2, "{team}");
+    // What was written before is seen by whoever sees the arrival.
+    assert_eq!(team.matches("fence.acq_rel.gpu").count(), 2, "{team}");
+    // All threads of a warp have to come to the same instruction: none of the meetings may be written twice, as code for
+    // the first thread and code for the others. After each kernel, two around each meeting of blocks, one at the start;
+    // the two that follow each other are one.
+    let entry = team.split(".entry").nth(1).expect("an entry");
+    assert_eq!(entry.matches("bar.sync").count(), 3 + 2 * 2 + 1 - 1, "{team}");
 }
 
 /// An event loop over rows of weights: what the events of a tile add to a number is summed in a register.

@@ -4,7 +4,6 @@ mod blocks;
 mod command;
 mod folder;
 mod shelf;
-mod shim;
 
 pub use command::compile;
 pub use folder::{is_bundle, read};
@@ -20,9 +19,8 @@ use nc_ir::graph::Module;
 use nc_ir::kernel::Program;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::{DType, Diagnostic};
-use nc_mlir::gpu::{Arch, Stage, text};
+use nc_mlir::gpu::{Arch, Kernels, Stage, launch, text};
 use nc_runtime::run::{Engine, Face, Image, LineHome, Machine, Parts, StateHome};
-use shim::{Kernels, launch};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What names in code begin with.
@@ -95,9 +93,12 @@ fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>
 }
 
 fn key_of(program: &Program, layout: &Layout) -> String {
-    let entry = launch(program);
+    let entry = launch(PREFIX);
     shelf::key(program, layout, &format!("{} {}", entry.symbol, entry.threads))
 }
+
+/// Threads of a block where this processor runs them: few, since they take turns, and not as many as anything has items.
+const HOST_THREADS: u32 = 7;
 
 /// What the target refuses, as a diagnostic.
 pub fn refused(e: nc_mlir::Unsupported) -> Diagnostic {
@@ -118,7 +119,7 @@ fn port(p: &nc_runtime::run::Port) -> Port {
 /// # Errors
 /// E0503 for an extent that is not bound.
 fn plan_of(compiled: &Compiled, face: &Face, dt: Option<f64>) -> Result<Plan, Diagnostic> {
-    let entry = launch(&compiled.program);
+    let entry = launch(PREFIX);
     let mut plan = Plan::of(&compiled.program, &compiled.layout, &entry.symbol, entry.threads);
     plan.dt = dt;
     plan.inputs = face.inputs.iter().map(port).collect();
@@ -175,9 +176,10 @@ pub fn code(
     shelf: Option<&Shelf>,
 ) -> Result<Arc<Launcher>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
-    let plan = plan_of(compiled, face, None)?;
+    let mut plan = plan_of(compiled, face, None)?;
     if target == Target::GpuHost {
-        let kernels = Kernels::compile(program, layout).map_err(refused)?;
+        plan.threads = HOST_THREADS;
+        let kernels = Kernels::compile(program, layout, HOST_THREADS).map_err(refused)?;
         if shelf.is_some() {
             ARCHES.into_iter().try_for_each(|arch| code_of(program, layout, arch, shelf).map(drop))?;
         }
