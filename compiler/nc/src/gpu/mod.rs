@@ -191,11 +191,13 @@ pub fn code(
     }
     let mut arches = ARCHES.to_vec();
     if !nc_mlir::AVAILABLE {
-        let key = shelf.map(|s| (s, key_of(program, layout)));
-        arches.retain(|arch| key.as_ref().is_some_and(|(shelf, key)| !matches!(shelf.get(key, *arch), Ok(None))));
+        // Before a driver is looked for: without code there is nothing to run on it.
+        let mut wrong: Vec<Diagnostic> = Vec::new();
+        arches.retain(|arch| code_of(program, layout, *arch, shelf).map_err(|e| wrong.push(e)).is_ok());
         if arches.is_empty() {
-            // Before a driver is looked for: there is nothing to run on it.
-            code_of(program, layout, ARCHES[0], shelf)?;
+            // What is broken says more than what is absent.
+            wrong.sort_by_key(|e| e.code != "E0874");
+            return Err(wrong.swap_remove(0));
         }
     }
     let mut cuda = open()?;
