@@ -31,7 +31,7 @@ impl Kernels {
     ///
     /// # Errors
     /// Always [`Unsupported`] without the feature `llvm`.
-    pub fn compile(_: &Program, _: &Layout) -> Result<Kernels, Unsupported> {
+    pub fn compile(_: &Program, _: &Layout, _: u32) -> Result<Kernels, Unsupported> {
         Err(missing())
     }
 
@@ -42,7 +42,7 @@ impl Kernels {
     ///
     /// # Errors
     /// Never returns.
-    pub unsafe fn launch(&self, _: usize, _: (u32, u32), _: &[u64]) -> Result<(), String> {
+    pub unsafe fn launch(&self, _: (u32, u32), _: &[u64]) -> Result<(), String> {
         match *self {}
     }
 }
@@ -78,7 +78,7 @@ mod tests {
             crate::arm::object(&program, &layout, &arm).err(),
             crate::arm::asm(&program, &layout, &arm).err(),
             crate::gpu::text(&program, &layout, "m", crate::gpu::Arch::Sm80, crate::gpu::Stage::Ptx).err(),
-            Kernels::compile(&program, &layout).err(),
+            Kernels::compile(&program, &layout, 4).err(),
         ];
         for e in refusals {
             assert!(e.is_some_and(|e| e.what.contains("LLVM") && e.hint.contains("--features mlir")));

@@ -1,24 +1,28 @@
 //! One kernel of the kernel IR to one function of `func`, `scf`, `arith` and `math`, with memory through `llvm`.
 //!
 //! [`ops`] is the arithmetic, [`expand`] what a machine without 64-bit arithmetic does instead, [`memory`] the addresses,
-//! loads and stores, [`lists`] the event lists.
+//! loads and stores, [`lists`] the event lists; [`threads`] and [`gather`] divide the work among the threads of a graphics
+//! processor.
 
 mod double;
 pub(crate) mod expand;
+mod gather;
 mod lists;
 mod memory;
 mod narrow;
 mod ops;
+pub(crate) mod owned;
+pub(crate) mod scratch;
 pub(crate) mod threads;
 
 use crate::error::Unsupported;
-use crate::gpu::Shape;
-use crate::ir::{Cmp, Ir, V, Write};
+use crate::ir::{Ir, V, Write};
 use melior::ir::Module;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{
-    Block, BufId, Carried, Emit, Kernel, Parallel, Program, Role, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
+    Block, BufId, Carried, Emit, Kernel, Parallel, Program, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
 };
+use scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet};
 use threads::{Meet, Threads};
 
@@ -28,19 +32,37 @@ pub(crate) type Emitted<T> = Result<T, Unsupported>;
 /// Deepest nesting of statements.
 const MAX_DEPTH: usize = 64;
 
+/// How often the body of a loop that reads and adds is written out, where that helps.
+const REPEATED: i64 = 16;
+
+/// Statements of a body that is, at most.
+const MOST_REPEATED: usize = 12;
+
 /// What a kernel function is given, in this order: the arena, the constant pool, the table of current host frames, the
 /// tick, the part. After these come the iterations that the kernel asks for.
 pub(crate) const KERNEL_PARAMS: usize = 5;
+
+/// What the function of a kernel of a team is given before the iterations: as other kernels, and the number of the thread,
+/// of samples, and of the sample.
+pub(crate) const TEAM_PARAMS: usize = KERNEL_PARAMS + 3;
 
 /// What emission has to know about the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Machine {
     /// True if only 32-bit integers and `f32` exist: everything wider is written out, and so is rounding to integers.
     pub small: bool,
-    /// How many threads run each kernel together; 0 if parts do not work together.
-    pub threads: u32,
-    /// Whether it is a graphics processor.
+    /// Whether it is a graphics processor, or does as one.
     pub gpu: bool,
+}
+
+/// Threads that run parts together, a block of them each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Blocks {
+    /// Threads of a block.
+    pub threads: u32,
+    /// Whether this processor runs them, one after another. Functions then have three more parameters, at their ends: the
+    /// address of what the threads of a block share, function and argument to call where they meet.
+    pub host: bool,
 }
 
 /// A value of the kernel IR.
@@ -58,13 +80,20 @@ pub(crate) struct Emitter<'c, 'p> {
     arena: V<'c>,
     consts: V<'c>,
     hosts: BTreeMap<u32, V<'c>>,
-    /// The part, or 0 where there is only one.
     part: V<'c>,
     slots: Vec<Option<Cell<'c>>>,
     depth: usize,
     machine: Machine,
-    /// The threads that run this together, where they do.
+    /// The threads that run this together, where they do. Absent inside of what a thread does for itself.
     threads: Option<Threads<'c>>,
+    /// A buffer whose one element in question is in a register.
+    register: Option<(BufId, Cell<'c>)>,
+    /// Whether iterations of a loop over the range of the part are independent, since the part may be cut anywhere.
+    items: bool,
+    /// Items of a part.
+    items_each: u64,
+    /// Constants of the kernel.
+    known: BTreeMap<Val, i64>,
     /// Functions of [`expand`] that are called.
     pub helpers: BTreeSet<expand::Helper>,
 }
@@ -75,8 +104,7 @@ impl<'c> Write<'c> for Emitter<'c, '_> {
     }
 }
 
-/// Adds the function of `kernel` to the module; the helpers that it calls. If several threads run it together, it has
-/// three more parameters: function and argument of their barrier, and how many there are; the part is the thread.
+/// Adds the function of `kernel` to the module; the helpers that it calls.
 pub(crate) fn kernel<'c>(
     module: &Module<'c>,
     context: &'c melior::Context,
@@ -89,132 +117,137 @@ pub(crate) fn kernel<'c>(
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let mut arguments = vec![ptr, ptr, ptr, i64, i64];
     arguments.resize(KERNEL_PARAMS + kernel.iterations.len(), i64);
-    if machine.threads > 0 {
-        arguments.extend([ptr, ptr, i64]);
-    }
     let mut helpers = BTreeSet::new();
-    ir.function(module, (symbol, false), &arguments, None, |ir, a| {
-        let (a, threads) = match (machine.threads, a) {
-            (0, a) => (a, None),
-            (_, [a @ .., function, argument, count]) => {
-                let meet = Meet::Call(*function, *argument);
-                (a, Some(Threads { id: a[4], count: *count, shape: Shape::of(kernel, 1), meet }))
+    ir.function(module.body(), (symbol, false), &arguments, None, |ir, a| {
+        let mut e = Emitter::new(ir.fork(), (program, layout), kernel, a, machine)?;
+        let mut used = BTreeSet::new();
+        buffers(&kernel.body, &mut used, MAX_DEPTH)?;
+        for b in used {
+            if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
+                let p = e.ir.frame(a[2], *n, 4);
+                e.hosts.insert(*n, p);
             }
-            (_, a) => (a, None),
-        };
-        helpers = body(ir, a, (program, layout), kernel, (machine, threads))?;
+        }
+        e.body(kernel, &a[KERNEL_PARAMS..])?;
+        helpers = e.helpers;
         Ok(None)
     })?;
     Ok(helpers)
 }
 
-/// Adds the function of `kernel` to a module of a graphics processor, whose threads run it together. It is given what
-/// other kernel functions are given, without the part.
-pub(crate) fn gpu_kernel<'c>(
+/// Adds the function of a kernel that blocks of threads run together. It is given what [`TEAM_PARAMS`] says.
+pub(crate) fn team_kernel<'c>(
     module: melior::ir::BlockRef<'c, '_>,
     context: &'c melior::Context,
     symbol: &str,
     (program, layout): (&Program, &Layout),
     kernel: &Kernel,
+    blocks: Blocks,
 ) -> Emitted<()> {
     let mut ir = Ir::new(context, false);
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
-    let mut arguments = vec![ptr, ptr, ptr, i64];
-    arguments.resize(KERNEL_PARAMS - 1 + kernel.iterations.len(), i64);
-    ir.gpu_function(module, symbol, &arguments, |ir, a| {
-        let (thread, size) = (ir.gpu_number("gpu.thread_id"), ir.gpu_number("gpu.block_dim"));
-        let shape = Shape::of(kernel, program.parts);
-        let (id, count) = match shape {
-            Shape::Block => (thread, size),
-            Shape::Grid | Shape::Parts => {
-                let (block, blocks) = (ir.gpu_number("gpu.block_id"), ir.gpu_number("gpu.grid_dim"));
-                let start = ir.mul(block, size);
-                (ir.add(start, thread), ir.mul(blocks, size))
-            }
+    let memory = if blocks.host { ptr } else { ir.global() };
+    let mut arguments = vec![memory, memory, memory, i64, i64, i64, i64, i64];
+    arguments.resize(TEAM_PARAMS + kernel.iterations.len(), i64);
+    if blocks.host {
+        arguments.extend([ptr, ptr, ptr]);
+    }
+    let scratch = Scratch::of(blocks.threads, program.parts);
+    let write = |ir: &mut Ir<'c>, a: &[V<'c>]| {
+        let (a, shared, meet) = match a {
+            [a @ .., shared, function, argument] if blocks.host => (a, *shared, Meet::Call(*function, *argument)),
+            _ => (a, ir.shared(), Meet::Gpu),
         };
-        let machine = Machine { small: false, threads: 0, gpu: true };
-        let mut all = a[..4].to_vec();
-        if shape == Shape::Parts {
-            all.push(id);
-            all.extend(&a[4..]);
-            let parts = ir.i64(program.parts.into());
-            let inside = ir.cmp(Cmp::Ult, id, parts);
-            return ir.when(inside, |ir| body(ir, &all, (program, layout), kernel, (machine, None)).map(drop));
+        let mut a = a.to_vec();
+        a[..3].iter_mut().for_each(|p| *p = ir.cast(*p, ptr));
+        let mut e = Emitter::new(ir.fork(), (program, layout), kernel, &a, Machine { small: false, gpu: true })?;
+        let threads = Threads { id: a[5], count: blocks.threads, meet, shared: (shared, scratch), quiet: false };
+        e.threads = Some(threads);
+        let mut used = BTreeSet::new();
+        buffers(&kernel.body, &mut used, MAX_DEPTH)?;
+        for b in used {
+            if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
+                let buffer = program.buffers.get(b.index()).ok_or_else(|| Unsupported::malformed("a host array"))?;
+                let p = e.ir.team_frame(a[2], (*n, buffer), (a[3], a[6], a[7]));
+                e.hosts.insert(*n, p);
+            }
         }
-        all.push(ir.i64(0));
-        all.extend(&a[4..]);
-        let threads = Threads { id, count, shape, meet: Meet::Gpu };
-        body(ir, &all, (program, layout), kernel, (machine, Some(threads)))?;
-        Ok(())
-    })
+        e.body(kernel, &a[TEAM_PARAMS..])
+    };
+    match blocks.host {
+        true => ir.function(module, (symbol, false), &arguments, None, |ir, a| write(ir, a).map(|()| None)),
+        false => ir.device_function(module, symbol, &arguments, write),
+    }
 }
 
-/// Writes the code of a kernel.
-fn body<'c>(
-    ir: &mut Ir<'c>,
-    a: &[V<'c>],
-    (program, layout): (&Program, &Layout),
-    kernel: &Kernel,
-    (machine, threads): (Machine, Option<Threads<'c>>),
-) -> Emitted<BTreeSet<expand::Helper>> {
-    let &[arena, consts, frames, tick, part, ref iterations @ ..] = a else {
-        return Err(Unsupported::malformed("a kernel function has five parameters or more"));
-    };
-    // Threads of a block or grid run the kernel as one part; their lists, too, are then of one part.
-    let one = program.parts <= 1 || kernel.parallel.is_none() || threads.is_some();
-    let mut e = Emitter {
-        ir: ir.fork(),
-        program,
-        layout,
-        arena,
-        consts,
-        hosts: BTreeMap::new(),
-        part,
-        slots: vec![None; kernel.vals.max(Kernel::ENTRY_VALS) as usize],
-        depth: 0,
-        machine,
-        threads,
-        helpers: BTreeSet::new(),
-    };
-    if one {
-        e.part = e.ir.i64(0);
-    }
-    let mut used = BTreeSet::new();
-    buffers(&kernel.body, &mut used, MAX_DEPTH)?;
-    for b in used {
-        if let Some(Place::Host(n)) = layout.buffers.get(b.index()) {
-            let mut p = e.ir.frame(frames, *n, if machine.gpu { 8 } else { 4 });
-            if machine.gpu {
-                let number = e.frame_number(b, tick)?;
-                let buffer = e.buffer(b)?;
-                let bytes = buffer.len.saturating_mul(buffer.elem.size() as u64) as i64;
-                let offset = e.ir.times(number, bytes);
-                p = e.ir.element(p, e.ir.types.i8, offset);
+impl<'c, 'p> Emitter<'c, 'p> {
+    /// The emitter of a kernel function with these arguments.
+    fn new(
+        ir: Ir<'c>,
+        (program, layout): (&'p Program, &'p Layout),
+        kernel: &Kernel,
+        a: &[V<'c>],
+        machine: Machine,
+    ) -> Emitted<Emitter<'c, 'p>> {
+        let &[arena, consts, _, tick, part, ..] = a else {
+            return Err(Unsupported::malformed("a kernel function has five parameters or more"));
+        };
+        let parts = program.parts.max(1);
+        let mut known = BTreeMap::new();
+        owned::each(&kernel.body, &mut |s| {
+            if let Stmt::Const { dst, value: Scalar::I64(k) } = s {
+                known.insert(*dst, *k);
             }
-            e.hosts.insert(*n, p);
+        });
+        let items = kernel.parallel.is_some_and(|p| p.align <= 1) && !owned::mentions(&kernel.body, Kernel::PART);
+        let mut e = Emitter {
+            ir,
+            program,
+            layout,
+            arena,
+            consts,
+            hosts: BTreeMap::new(),
+            part,
+            slots: vec![None; kernel.vals.max(Kernel::ENTRY_VALS) as usize],
+            depth: 0,
+            machine,
+            threads: None,
+            register: None,
+            items,
+            items_each: kernel.parallel.map_or(0, |p| p.len.div_ceil(parts.into())),
+            known,
+            helpers: BTreeSet::new(),
+        };
+        if parts == 1 || kernel.parallel.is_none() {
+            e.part = e.ir.i64(0);
         }
+        e.index(Kernel::TICK, tick)?;
+        Ok(e)
     }
-    let (lo, hi) = match kernel.parallel {
-        None => (e.ir.i64(0), e.ir.i64(0)),
-        Some(p) if one => {
-            let (lo, hi) = p.range(0, 1);
-            (e.ir.i64(lo as i64), e.ir.i64(hi as i64))
+
+    /// Writes the code of a kernel.
+    fn body(&mut self, kernel: &Kernel, iterations: &[V<'c>]) -> Emitted<()> {
+        let part = self.part;
+        let (lo, hi) = match kernel.parallel {
+            None => (self.ir.i64(0), self.ir.i64(0)),
+            Some(p) if self.program.parts <= 1 => {
+                let (lo, hi) = p.range(0, 1);
+                (self.ir.i64(lo as i64), self.ir.i64(hi as i64))
+            }
+            Some(p) => {
+                let next = self.ir.plus(part, 1);
+                (self.part_start(p, part), self.part_start(p, next))
+            }
+        };
+        self.index(Kernel::PART, part)?;
+        self.index(Kernel::LO, lo)?;
+        self.index(Kernel::HI, hi)?;
+        for (v, i) in kernel.iterations.iter().zip(iterations) {
+            self.index(*v, *i)?;
         }
-        Some(p) => {
-            let next = e.ir.plus(part, 1);
-            (e.part_start(p, part), e.part_start(p, next))
-        }
-    };
-    e.index(Kernel::TICK, tick)?;
-    e.index(Kernel::PART, e.part)?;
-    e.index(Kernel::LO, lo)?;
-    e.index(Kernel::HI, hi)?;
-    for (v, i) in kernel.iterations.iter().zip(iterations) {
-        e.index(*v, *i)?;
+        self.block(&kernel.body)?;
+        self.ir.check()
     }
-    e.block(&kernel.body)?;
-    e.ir.check()?;
-    Ok(e.helpers)
 }
 
 /// The buffers that a block uses.
@@ -243,14 +276,6 @@ fn buffers(block: &Block, used: &mut BTreeSet<BufId>, depth: usize) -> Emitted<(
 }
 
 impl<'c> Emitter<'c, '_> {
-    /// The number of the frame of a host array that belongs to a tick.
-    fn frame_number(&mut self, buf: BufId, tick: V<'c>) -> Emitted<V<'c>> {
-        Ok(match self.buffer(buf)?.role {
-            Role::Probe { every } if every > 1 => self.ir.by("arith.divui", tick, every as i64),
-            _ => tick,
-        })
-    }
-
     /// First item of part `part` of an extent, as [`Parallel::range`] has it.
     fn part_start(&mut self, p: Parallel, part: V<'c>) -> V<'c> {
         let parts = u64::from(self.program.parts.max(1));
@@ -300,15 +325,15 @@ impl<'c> Emitter<'c, '_> {
         if self.depth > MAX_DEPTH {
             return Err(Unsupported::malformed("statements nest more than 64 deep"));
         }
-        block.stmts.iter().try_for_each(|s| self.stmt(s))?;
+        match self.threads {
+            Some(threads) => self.block_together(block, threads)?,
+            None => block.stmts.iter().try_for_each(|s| self.stmt(s))?,
+        }
         self.depth -= 1;
         Ok(())
     }
 
     fn stmt(&mut self, s: &Stmt) -> Emitted<()> {
-        if self.together(s)? {
-            return Ok(());
-        }
         match s {
             Stmt::Const { dst, value } => {
                 let c = self.constant(*value);
@@ -365,14 +390,37 @@ impl<'c> Emitter<'c, '_> {
             types.push(cell.ty);
             init.push(cell.v);
         }
-        let results = self.for_loop((lo, hi, 1), &init, |e, i, state| {
+        let once = |e: &mut Self, i: V<'c>, state: &[V<'c>]| -> Emitted<Vec<V<'c>>> {
             e.index(var, i)?;
             for ((c, v), ty) in carried.iter().zip(state).zip(&types) {
                 e.set(c.param, Cell { v: *v, ty: *ty })?;
             }
             e.block(body)?;
             carried.iter().zip(&types).map(|(c, ty)| e.typed(c.next, *ty)).collect()
-        })?;
+        };
+        let mut start = lo;
+        let mut results = init;
+        // A graphics processor's thread has to have many loads on their way at a time.
+        let reads =
+            self.machine.gpu && self.threads.is_none() && !carried.is_empty() && body.stmts.len() <= MOST_REPEATED;
+        if reads && body.stmts.iter().all(|s| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. })) {
+            let len = self.ir.op("arith.subi", &[hi, lo], self.ir.types.i64);
+            let zero = self.ir.i64(0);
+            let len = self.ir.op("arith.maxsi", &[len, zero], self.ir.types.i64);
+            let whole = self.ir.by("arith.divui", len, REPEATED);
+            let whole = self.ir.times(whole, REPEATED);
+            let end = self.ir.add(lo, whole);
+            results = self.for_loop((lo, end, REPEATED), &results, |e, i, state| {
+                let mut state = state.to_vec();
+                for n in 0..REPEATED {
+                    let i = e.ir.plus(i, n);
+                    state = once(e, i, &state)?;
+                }
+                Ok(state)
+            })?;
+            start = end;
+        }
+        let results = self.for_loop((start, hi, 1), &results, once)?;
         for ((c, v), ty) in carried.iter().zip(results).zip(types) {
             self.set(c.result, Cell { v, ty })?;
         }

@@ -10,9 +10,26 @@ use melior::ir::block::BlockLike;
 use melior::ir::operation::OperationBuilder;
 use melior::ir::r#type::{FunctionType, IntegerType};
 use melior::ir::{
-    Attribute, Block, BlockRef, Identifier, Location, Module, OperationRef, Region, RegionLike, Type, Value, ValueLike,
+    Attribute, Block, BlockRef, Identifier, Location, OperationRef, Region, RegionLike, Type, Value, ValueLike,
 };
-use nc_ir::kernel::{Scalar, ScalarType};
+use nc_ir::kernel::{Buffer, Role, Scalar, ScalarType};
+
+/// The address space of what the threads of a block share.
+const SHARED: u32 = 3;
+
+/// The address space of a graphics processor's own memory.
+const GLOBAL: u32 = 1;
+
+/// The name of what they share.
+const SCRATCH: &str = "nc_shared";
+
+// Numbers of LLVM's dialect.
+const MONOTONIC: i64 = 2;
+const ACQUIRE: i64 = 4;
+const ACQ_REL: i64 = 6;
+const ATOMIC_ADD: i64 = 1;
+const ATOMIC_OR: i64 = 5;
+const ATOMIC_UMIN: i64 = 10;
 
 /// A value of the module that is being written. It is only used while its block is part of a region or operation that
 /// the module, or a caller further up, holds.
@@ -173,6 +190,11 @@ impl<'c> Ir<'c> {
     /// What failed since the last call.
     pub fn check(&mut self) -> Result<(), Unsupported> {
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Notes a failure.
+    pub fn fail(&mut self, e: Unsupported) {
+        self.failure.get_or_insert(e);
     }
 
     /// The type of a scalar in a register.
@@ -387,6 +409,13 @@ impl<'c> Ir<'c> {
         self.with("llvm.load", &[at], ty, &[("alignment", align)])
     }
 
+    /// Reads what nobody writes.
+    pub fn load_constant(&mut self, at: V<'c>, ty: Type<'c>, align: i64) -> V<'c> {
+        let align = self.int_attribute(self.types.i64, align);
+        let attributes = [("alignment", align), ("invariant", Attribute::unit(self.context))];
+        self.with("llvm.load", &[at], ty, &attributes)
+    }
+
     /// Writes to an address that is a multiple of `align`.
     pub fn store(&mut self, at: V<'c>, x: V<'c>, align: i64) {
         let align = self.int_attribute(self.types.i64, align);
@@ -481,7 +510,7 @@ impl<'c> Ir<'c> {
         &mut self,
         module: BlockRef<'c, '_>,
         name: &str,
-        arguments: &[Type<'c>],
+        (arguments, threads): (&[Type<'c>], u32),
         body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
     ) -> Result<(), Unsupported> {
         let region = self.region(arguments, |ir, a| {
@@ -496,16 +525,151 @@ impl<'c> Ir<'c> {
             (self.id("sym_name"), name),
             (self.id("function_type"), ty),
             (self.id("gpu.kernel"), Attribute::unit(self.context)),
+            (self.id("known_block_size"), DenseI32ArrayAttribute::new(self.context, &[threads as i32, 1, 1]).into()),
+            (self.id("nvvm.minctasm"), self.int_attribute(self.types.i32, 1)),
         ];
         let op = OperationBuilder::new("gpu.func", self.at).add_attributes(&attributes).add_regions([region]).build();
         module.append_operation(op.map_err(|e| Unsupported::failed("MLIR", e))?);
         Ok(())
     }
 
+    /// A pointer that is known to point to a graphics processor's own memory.
+    pub fn global(&self) -> Type<'c> {
+        llvm::r#type::pointer(self.context, GLOBAL)
+    }
+
+    /// The same address in another address space.
+    pub fn cast(&mut self, p: V<'c>, ty: Type<'c>) -> V<'c> {
+        if p.r#type() == ty { p } else { self.op("llvm.addrspacecast", &[p], ty) }
+    }
+
+    /// The address of what the threads of a block of a graphics processor share.
+    pub fn shared(&mut self) -> V<'c> {
+        let ty = llvm::r#type::pointer(self.context, SHARED);
+        let name = FlatSymbolRefAttribute::new(self.context, SCRATCH).into();
+        let p = self.with("llvm.mlir.addressof", &[], ty, &[("global_name", name)]);
+        self.cast(p, self.types.ptr)
+    }
+
+    /// Adds what [`Ir::shared`] is the address of, of so many bytes, to a module of a graphics processor.
+    pub fn add_shared(&self, module: BlockRef<'c, '_>, bytes: u64) -> Result<(), Unsupported> {
+        let bytes = u32::try_from(bytes).map_err(|e| Unsupported::failed("MLIR", e))?;
+        let ty = TypeAttribute::new(llvm::r#type::array(self.types.i8, bytes)).into();
+        let linkage = llvm::attributes::linkage(self.context, llvm::attributes::Linkage::Internal);
+        let attributes = [
+            (self.id("global_type"), ty),
+            (self.id("sym_name"), StringAttribute::new(self.context, SCRATCH).into()),
+            (self.id("linkage"), linkage),
+            (self.id("addr_space"), self.int_attribute(self.types.i32, SHARED.into())),
+            (self.id("alignment"), self.int_attribute(self.types.i64, 16)),
+        ];
+        let op = OperationBuilder::new("llvm.mlir.global", self.at)
+            .add_attributes(&attributes)
+            .add_regions([Region::new()])
+            .build();
+        module.append_operation(op.map_err(|e| Unsupported::failed("MLIR", e))?);
+        Ok(())
+    }
+
+    /// Where the frame of a host array lies that belongs to a tick of a sample: frames are `[frame, sample]`, and the table
+    /// says where frame 0 of sample 0 lies or would lie.
+    pub fn team_frame(
+        &mut self,
+        table: V<'c>,
+        (n, buffer): (u32, &Buffer),
+        (tick, samples, sample): (V<'c>, V<'c>, V<'c>),
+    ) -> V<'c> {
+        let at = self.i64(n.into());
+        let at = self.element(table, self.types.ptr, at);
+        let base = self.load_constant(at, self.global(), 8);
+        let base = self.cast(base, self.types.ptr);
+        let frame = match buffer.role {
+            Role::Probe { every } if every > 1 => self.by("arith.divui", tick, every as i64),
+            _ => tick,
+        };
+        let bytes = buffer.len.saturating_mul(buffer.elem.size() as u64) as i64;
+        let row = self.mul(frame, samples);
+        let number = self.add(row, sample);
+        let offset = self.times(number, bytes);
+        self.element(base, self.types.i8, offset)
+    }
+
+    fn atomic(&mut self, what: i64, at: V<'c>, x: V<'c>, attributes: &[(&str, Attribute<'c>)]) -> V<'c> {
+        let i64 = self.types.i64;
+        let mut all = vec![("bin_op", self.int_attribute(i64, what))];
+        all.extend_from_slice(attributes);
+        self.with("llvm.atomicrmw", &[at, x], x.r#type(), &all)
+    }
+
+    /// Sets bits of a 32-bit number that others change at the same time.
+    pub fn atomic_or(&mut self, at: V<'c>, x: V<'c>) {
+        let relaxed = self.int_attribute(self.types.i64, MONOTONIC);
+        self.atomic(ATOMIC_OR, at, x, &[("ordering", relaxed)]);
+    }
+
+    /// Lowers an unsigned 32-bit number, which others change at the same time, to `x`.
+    pub fn atomic_umin(&mut self, at: V<'c>, x: V<'c>) {
+        let relaxed = self.int_attribute(self.types.i64, MONOTONIC);
+        self.atomic(ATOMIC_UMIN, at, x, &[("ordering", relaxed)]);
+    }
+
+    /// Adds to a number that blocks change at the same time, after all that was done before; what it was.
+    pub fn atomic_arrive(&mut self, at: V<'c>, x: V<'c>) -> V<'c> {
+        let ordering = self.int_attribute(self.types.i64, ACQ_REL);
+        let scope = StringAttribute::new(self.context, "device").into();
+        self.atomic(ATOMIC_ADD, at, x, &[("ordering", ordering), ("syncscope", scope)])
+    }
+
+    /// Reads a 64-bit number that blocks change at the same time, before all that is done after.
+    pub fn atomic_look(&mut self, at: V<'c>) -> V<'c> {
+        let i64 = self.types.i64;
+        let attributes = [
+            ("alignment", self.int_attribute(i64, 8)),
+            ("ordering", self.int_attribute(i64, ACQUIRE)),
+            ("syncscope", StringAttribute::new(self.context, "device").into()),
+        ];
+        self.with("llvm.load", &[at], i64, &attributes)
+    }
+
+    /// Adds a function of its own, which gives nothing and stays one, to a module of a graphics processor.
+    pub fn device_function(
+        &mut self,
+        module: BlockRef<'c, '_>,
+        name: &str,
+        arguments: &[Type<'c>],
+        body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
+    ) -> Result<(), Unsupported> {
+        let region = self.region(arguments, |ir, a| {
+            body(ir, a)?;
+            ir.raw("llvm.return", &[], &[], &[], Vec::new());
+            Ok(())
+        })?;
+        self.check()?;
+        let ty = llvm::r#type::function(llvm::r#type::void(self.context), arguments, false);
+        let attributes = [
+            (self.id("sym_name"), StringAttribute::new(self.context, name).into()),
+            (self.id("function_type"), TypeAttribute::new(ty).into()),
+            (self.id("linkage"), llvm::attributes::linkage(self.context, llvm::attributes::Linkage::Internal)),
+            (self.id("no_inline"), Attribute::unit(self.context)),
+        ];
+        let op = OperationBuilder::new("llvm.func", self.at).add_attributes(&attributes).add_regions([region]).build();
+        module.append_operation(op.map_err(|e| Unsupported::failed("MLIR", e))?);
+        Ok(())
+    }
+
+    /// Calls such a function.
+    pub fn device_call(&mut self, name: &str, arguments: &[V<'c>]) {
+        let callee = FlatSymbolRefAttribute::new(self.context, name).into();
+        let segments = DenseI32ArrayAttribute::new(self.context, &[arguments.len() as i32, 0]).into();
+        let bundles = DenseI32ArrayAttribute::new(self.context, &[]).into();
+        let attributes = [("callee", callee), ("operandSegmentSizes", segments), ("op_bundle_sizes", bundles)];
+        self.raw("llvm.call", arguments, &[], &attributes, Vec::new());
+    }
+
     /// Adds a function to a module. Its body is given the arguments and the value that it gives back is returned.
     pub fn function(
         &mut self,
-        module: &Module<'c>,
+        module: BlockRef<'c, '_>,
         (name, exported): (&str, bool),
         arguments: &[Type<'c>],
         result: Option<Type<'c>>,
@@ -523,15 +687,9 @@ impl<'c> Ir<'c> {
         Ok(())
     }
 
-    /// Adds a function of the module's own, without results, whose body is there already.
-    pub fn add_function(&self, module: &Module<'c>, name: &str, arguments: &[Type<'c>], body: Region<'c>) {
-        let ty = TypeAttribute::new(FunctionType::new(self.context, arguments, &[]).into());
-        self.append_function(module, (name, false), ty, body);
-    }
-
     fn append_function(
         &self,
-        module: &Module<'c>,
+        module: BlockRef<'c, '_>,
         (name, exported): (&str, bool),
         ty: TypeAttribute<'c>,
         region: Region<'c>,
@@ -541,13 +699,6 @@ impl<'c> Ir<'c> {
         let private = StringAttribute::new(self.context, "private").into();
         let attributes = [(self.id("llvm.linkage"), linkage), (self.id("sym_visibility"), private)];
         let attributes = if exported { &[][..] } else { &attributes[..] };
-        module.body().append_operation(melior::dialect::func::func(
-            self.context,
-            name,
-            ty,
-            region,
-            attributes,
-            self.at,
-        ));
+        module.append_operation(melior::dialect::func::func(self.context, name, ty, region, attributes, self.at));
     }
 }

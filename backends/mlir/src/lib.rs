@@ -31,6 +31,8 @@ mod module;
 mod ptx;
 #[cfg(feature = "llvm")]
 mod run;
+#[cfg(feature = "llvm")]
+mod team;
 
 #[cfg(not(feature = "llvm"))]
 mod absent;
@@ -53,9 +55,6 @@ pub struct Options {
     /// Write out what machines lack that have 32-bit integers and `f32` only, as [`arm::object`] does. Slow; for tests of
     /// just that.
     pub small: bool,
-    /// Have so many threads run each kernel together, as on a graphics processor, each called as a part with a barrier; 0
-    /// for parts that run on their own. The program has one part. For tests of just that.
-    pub threads: u32,
 }
 
 /// A stage on the way to machine code.

@@ -1,13 +1,13 @@
 //! A program as a module of MLIR, and the passes that take it to LLVM's dialect.
 
-use crate::emit::{self, Emitted, Machine};
+use crate::emit::{self, Blocks, Emitted, Machine};
 use crate::error::Unsupported;
-use crate::{run, symbol};
+use crate::{run, symbol, team};
 use melior::Context;
 use melior::dialect::DialectRegistry;
 use melior::ir::block::BlockLike;
 use melior::ir::operation::{OperationBuilder, OperationLike, OperationMutLike};
-use melior::ir::{Block, Identifier, Location, Module, Region, RegionLike};
+use melior::ir::{Block, BlockRef, Identifier, Location, Module, Region, RegionLike};
 use melior::pass::PassManager;
 use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
@@ -47,11 +47,6 @@ impl Session {
         Session { context, said }
     }
 
-    /// Where types and attributes live.
-    pub fn context(&self) -> &Context {
-        &self.context
-    }
-
     /// A module if it is one by MLIR's rules.
     pub fn verified<'c>(&'c self, module: Module<'c>) -> Emitted<Module<'c>> {
         match module.as_operation().verify() {
@@ -74,7 +69,7 @@ impl Session {
         machine: Machine,
         pointer: u64,
     ) -> Emitted<Module<'_>> {
-        check(program, layout, machine.threads)?;
+        check(program, layout)?;
         let context = &self.context;
         let module = Module::new(Location::unknown(context));
         let mut helpers = BTreeSet::new();
@@ -84,14 +79,7 @@ impl Session {
             helpers.extend(emit::kernel(&module, context, &symbol, (program, layout), k, machine)?);
             symbols.push(symbol);
         }
-        run::entry(
-            &module,
-            context,
-            &format!("{prefix}_run"),
-            (program, layout),
-            &symbols,
-            (pointer, machine.threads),
-        )?;
+        run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
         let needed: Vec<_> = helpers.iter().filter_map(|h| h.needs()).collect();
         helpers.extend(needed);
         for h in helpers {
@@ -100,19 +88,22 @@ impl Session {
         self.verified(module)
     }
 
-    /// The kernels of a program in a module of a graphics processor.
-    pub fn gpu_module(&self, (program, layout): (&Program, &Layout), prefix: &str) -> Emitted<Module<'_>> {
-        check(program, layout, 0)?;
+    /// A program whose parts are blocks of threads: in a module of a graphics processor, or as functions of one thread. The
+    /// entry is `<prefix>_run`.
+    pub fn team_module(&self, of: (&Program, &Layout), prefix: &str, blocks: Blocks) -> Emitted<Module<'_>> {
+        check(of.0, of.1)?;
         let context = &self.context;
         let at = Location::unknown(context);
         let mut module = Module::new(at);
+        if blocks.host {
+            functions(module.body(), context, of, prefix, blocks)?;
+            return self.verified(module);
+        }
         let container = melior::ir::Attribute::unit(context);
         module.as_operation_mut().set_attribute("gpu.container_module", container);
         let region = Region::new();
         let block = region.append_block(Block::new(&[]));
-        for (n, k) in program.kernels().enumerate() {
-            emit::gpu_kernel(block, context, &symbol::kernel(prefix, n, k), (program, layout), k)?;
-        }
+        functions(block, context, of, prefix, blocks)?;
         let name = melior::ir::attribute::StringAttribute::new(context, prefix).into();
         let op = OperationBuilder::new("gpu.module", at)
             .add_attributes(&[(Identifier::new(context, "sym_name"), name)])
@@ -137,14 +128,31 @@ impl Session {
     }
 }
 
+/// Adds the functions of a program whose parts are blocks of threads.
+fn functions<'c>(
+    to: BlockRef<'c, '_>,
+    context: &'c Context,
+    of: (&Program, &Layout),
+    prefix: &str,
+    blocks: Blocks,
+) -> Emitted<()> {
+    let mut symbols = Vec::new();
+    if !blocks.host {
+        let bytes = emit::scratch::Scratch::of(blocks.threads, of.0.parts).bytes;
+        crate::ir::Ir::new(context, false).add_shared(to, bytes)?;
+    }
+    for (n, k) in of.0.kernels().enumerate() {
+        let symbol = symbol::kernel(prefix, n, k);
+        emit::team_kernel(to, context, &symbol, of, k, blocks)?;
+        symbols.push(symbol);
+    }
+    team::entry(to, context, &format!("{prefix}_run"), of, &symbols, blocks)
+}
+
 /// Checks that the layout is one of this program.
-fn check(program: &Program, layout: &Layout, threads: u32) -> Emitted<()> {
+fn check(program: &Program, layout: &Layout) -> Emitted<()> {
     if layout.buffers.len() != program.buffers.len() || layout.lists.len() != program.lists.len() {
         return Err(Unsupported::malformed("the layout belongs to another program"));
-    }
-    if threads > 0 && program.parts != 1 {
-        let what = format!("{} parts whose kernels threads run together", program.parts);
-        return Err(Unsupported::new(what, "compile for one part"));
     }
     if program.parts > 1 << 16 {
         return Err(Unsupported::new(format!("{} parts", program.parts), "use at most 65536 parts"));

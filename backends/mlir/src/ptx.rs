@@ -1,8 +1,8 @@
 //! Modules of graphics processors to PTX.
 
-use crate::emit::Emitted;
+use crate::emit::{Blocks, Emitted};
 use crate::error::Unsupported;
-use crate::gpu::{Arch, Stage};
+use crate::gpu::{Arch, Stage, THREADS};
 use crate::llvm::Llvm;
 use crate::module::Session;
 use melior::ir::block::BlockLike;
@@ -18,7 +18,7 @@ const TO_NVVM: &str = "builtin.module(canonicalize,cse,gpu.module(convert-scf-to
 pub(crate) fn text(of: (&Program, &Layout), prefix: &str, arch: Arch, stage: Stage) -> Emitted<String> {
     crate::symbol::check(prefix)?;
     let session = Session::new();
-    let mut module = session.gpu_module(of, prefix)?;
+    let mut module = session.team_module(of, prefix, Blocks { threads: THREADS, host: false })?;
     if stage == Stage::Mlir {
         return Ok(format!("{}\n", module.as_operation()));
     }

@@ -1,12 +1,14 @@
 //! The entry point of a program: the loop over ticks and the way through their steps.
 
-use crate::emit::Emitted;
+use crate::emit::threads::Meet;
+use crate::emit::{Emitted, owned};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, Ir, V, Write};
 use melior::ir::{Module, Type};
 use nc_ir::DType;
 use nc_ir::kernel::abi::{Layout, Place};
-use nc_ir::kernel::{Element, Kernel, Program, Role, Step, Trips};
+use nc_ir::kernel::{BufId, Element, Kernel, ListId, Program, Role, Step, Stmt, Trips};
+use std::collections::BTreeSet;
 
 /// Byte offsets of the fields of [`nc_ir::kernel::abi::RunContext`] for pointers of a size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,11 +48,11 @@ pub(crate) fn entry<'c>(
     symbol: &str,
     (program, layout): (&Program, &Layout),
     kernels: &[String],
-    (pointer, threads): (u64, u32),
+    pointer: u64,
 ) -> Emitted<()> {
     let mut ir = Ir::new(context, false);
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
-    ir.function(module, (symbol, true), &[ptr, i64], None, |ir, a| {
+    ir.function(module.body(), (symbol, true), &[ptr, i64], None, |ir, a| {
         let fields = Fields::of(pointer);
         let (ctx, part) = (a[0], a[1]);
         let field = |ir: &mut Ir<'c>, at: u64, ty: Type<'c>, align| {
@@ -63,7 +65,7 @@ pub(crate) fn entry<'c>(
         let host = field(ir, fields.host, ptr, word);
         let first = field(ir, fields.first_tick, i64, 8);
         let ticks = field(ir, fields.ticks, i64, 8);
-        let barrier = (program.parts > 1 || threads > 0)
+        let barrier = (program.parts > 1)
             .then(|| (field(ir, fields.barrier, ptr, word), field(ir, fields.barrier_arg, ptr, word)));
         let n = u32::try_from(layout.host.len()).ok().filter(|n| *n < 1 << 16);
         let n = n.ok_or_else(|| Unsupported::new("more than 65535 host arrays", "join arrays"))?;
@@ -82,20 +84,149 @@ pub(crate) fn entry<'c>(
                 kernels: kernels.iter(),
                 arena,
                 consts,
-                frames,
                 tick,
                 part,
-                barrier,
-                threads,
+                who: Who::Parts { frames, barrier },
                 iterations: Vec::new(),
             };
             way.steps(&program.steps)?;
-            way.advance()?;
+            way.advance(frames)?;
             way.ir.check()?;
             Ok(Vec::new())
         })?;
         Ok(None)
     })
+}
+
+/// A team of blocks in its way through the steps.
+pub(crate) struct Team<'c> {
+    /// The table of host arrays.
+    pub table: V<'c>,
+    /// Number of samples, and of the one that is run.
+    pub samples: (V<'c>, V<'c>),
+    /// Number of the thread in its block.
+    pub id: V<'c>,
+    /// How the threads of a block meet, and the blocks of the team.
+    pub meet: (Meet<'c>, MeetAll<'c>),
+    /// What kernel functions are given at their ends.
+    pub last: Vec<V<'c>>,
+    /// What was done since the blocks met.
+    pub since: Vec<Access>,
+}
+
+/// How the blocks of a team meet.
+#[derive(Clone, Copy)]
+pub(crate) enum MeetAll<'c> {
+    /// By a counter at this address.
+    Gpu(V<'c>),
+    /// By a call: function and argument.
+    Call(V<'c>, V<'c>),
+}
+
+/// What a kernel reads and writes.
+#[derive(Clone, Default)]
+pub(crate) struct Access {
+    /// Part 0 alone runs it.
+    serial: bool,
+    reads: BTreeSet<Home>,
+    writes: BTreeSet<Home>,
+}
+
+/// Something that kernels read and write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Home {
+    Buffer(BufId),
+    List(ListId),
+}
+
+impl Access {
+    fn of(kernel: &Kernel) -> Access {
+        let mut a = Access { serial: kernel.parallel.is_none(), ..Access::default() };
+        owned::each(&kernel.body, &mut |s| match s {
+            Stmt::Load { buf, .. } => drop(a.reads.insert(Home::Buffer(*buf))),
+            Stmt::Store { buf, .. } => drop(a.writes.insert(Home::Buffer(*buf))),
+            Stmt::Events { list, .. } => drop(a.reads.insert(Home::List(*list))),
+            Stmt::Push { list, .. } | Stmt::Clear { list, .. } => drop(a.writes.insert(Home::List(*list))),
+            Stmt::Const { .. } | Stmt::Op { .. } | Stmt::For { .. } | Stmt::If { .. } => {}
+        });
+        a
+    }
+
+    /// Whether blocks have to meet between the two.
+    fn meets(&self, later: &Access) -> bool {
+        let both_serial = self.serial && later.serial;
+        !both_serial
+            && (!self.writes.is_disjoint(&later.reads)
+                || !self.writes.is_disjoint(&later.writes)
+                || !self.reads.is_disjoint(&later.writes))
+    }
+}
+
+/// What is done after the last meeting of the blocks in a tick that begins with what was done since one; `None` if it is
+/// not known, since steps are not kernels alone.
+pub(crate) fn trailing(steps: &[Step], mut since: Vec<Access>) -> Option<Vec<Access>> {
+    for s in steps {
+        let Step::Kernel(k) = s else { return None };
+        let access = Access::of(k);
+        if since.iter().any(|a| a.meets(&access)) {
+            since.clear();
+        }
+        since.push(access);
+    }
+    Some(since)
+}
+
+/// Writes the ticks of a sample as a team of blocks runs them.
+pub(crate) fn team_ticks<'c>(
+    ir: &mut Ir<'c>,
+    (program, layout): (&Program, &Layout),
+    kernels: &[String],
+    (arena, consts, part): (V<'c>, V<'c>, V<'c>),
+    (first, ticks): (V<'c>, V<'c>),
+    team: impl FnOnce() -> Team<'c>,
+) -> Emitted<()> {
+    let end = ir.add(first, ticks);
+    ir.fork().for_loop((first, end, 1), &[], |ir, tick, _| {
+        let ir = ir.fork();
+        // A tick may begin without a meeting if it would meet what the one before did last.
+        let once = trailing(&program.steps, Vec::new());
+        let twice = once.clone().and_then(|since| trailing(&program.steps, since));
+        let (once, twice) = (once.unwrap_or_default(), twice.unwrap_or_default());
+        let same = |a: &[Access], b: &[Access]| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (&a.reads, &a.writes) == (&b.reads, &b.writes))
+        };
+        let carried = program.parts > 1 && !once.is_empty() && same(&once, &twice);
+        let mut team = team();
+        team.since = if carried { once } else { Vec::new() };
+        let mut way = Way {
+            ir,
+            program,
+            layout,
+            kernels: kernels.iter(),
+            arena,
+            consts,
+            tick,
+            part,
+            who: Who::Team(team),
+            iterations: Vec::new(),
+        };
+        way.steps(&program.steps)?;
+        if !carried {
+            way.meet();
+        }
+        way.ir.check()?;
+        Ok(Vec::new())
+    })?;
+    Ok(())
+}
+
+/// Who goes through the steps.
+enum Who<'c> {
+    /// One of parts that run on their own: the table of current host frames; how to meet the other parts, if there are any:
+    /// function and argument.
+    Parts { frames: V<'c>, barrier: Option<(V<'c>, V<'c>)> },
+    /// One of the blocks of a team, each of which is a part.
+    Team(Team<'c>),
 }
 
 /// The way of one part through the steps of a tick.
@@ -107,14 +238,9 @@ struct Way<'c, 'p> {
     kernels: std::slice::Iter<'p, String>,
     arena: V<'c>,
     consts: V<'c>,
-    /// The table of current host frames.
-    frames: V<'c>,
     tick: V<'c>,
     part: V<'c>,
-    /// How to meet the other parts, if there are any: function and argument.
-    barrier: Option<(V<'c>, V<'c>)>,
-    /// How many threads run each kernel together, each as a part; 0 if parts do not work together.
-    threads: u32,
+    who: Who<'c>,
     /// Numbers of the current iterations of the open loops.
     iterations: Vec<V<'c>>,
 }
@@ -130,19 +256,37 @@ impl<'c> Way<'c, '_> {
         for step in steps {
             match step {
                 Step::Kernel(k) => self.kernel(k)?,
-                Step::Loop { trips, condition, body } => self.repeat(*trips, *condition, body)?,
+                Step::Loop { trips, condition, body } => {
+                    self.meet_team();
+                    self.repeat(*trips, *condition, body)?;
+                }
                 Step::If { condition, then_steps, else_steps } => {
+                    self.meet_team();
                     let truth = self.truth(*condition)?;
                     self.branch(
                         truth,
                         &[],
-                        |w| w.steps(then_steps).map(|()| Vec::new()),
-                        |w| w.steps(else_steps).map(|()| Vec::new()),
+                        |w| w.way(then_steps).map(|()| Vec::new()),
+                        |w| w.way(else_steps).map(|()| Vec::new()),
                     )?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Steps inside of a loop or branch, after which a team has met.
+    fn way(&mut self, steps: &[Step]) -> Emitted<()> {
+        self.steps(steps)?;
+        self.meet_team();
+        Ok(())
+    }
+
+    /// The blocks of a team meet, and their threads. Parts that run on their own met after their last kernel.
+    fn meet_team(&mut self) {
+        if let Who::Team(_) = self.who {
+            self.meet();
+        }
     }
 
     fn repeat(&mut self, trips: Trips, condition: Option<Element>, steps: &[Step]) -> Emitted<()> {
@@ -159,7 +303,7 @@ impl<'c> Way<'c, '_> {
         let Some(condition) = condition else {
             self.for_loop((zero, trips, 1), &[], |w, i, _| {
                 w.iterations.push(i);
-                w.steps(steps)?;
+                w.way(steps)?;
                 w.iterations.pop();
                 Ok(Vec::new())
             })?;
@@ -174,7 +318,7 @@ impl<'c> Way<'c, '_> {
         })?;
         let after = self.region(&[i64], |w, a| {
             w.iterations.push(a[0]);
-            w.steps(steps)?;
+            w.way(steps)?;
             w.iterations.pop();
             let next = w.ir.plus(a[0], 1);
             w.ir.r#yield(&[next]);
@@ -186,27 +330,58 @@ impl<'c> Way<'c, '_> {
 
     fn kernel(&mut self, k: &Kernel) -> Emitted<()> {
         let symbol = self.kernels.next().ok_or_else(|| Unsupported::malformed("a kernel without a function"))?;
-        let mut arguments = vec![self.arena, self.consts, self.frames, self.tick, self.part];
         let iterations = self.iterations.get(..k.iterations.len());
-        arguments
-            .extend(iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?);
-        if self.threads > 0
-            && let Some((function, argument)) = self.barrier
-        {
-            let count = self.ir.i64(self.threads.into());
-            arguments.extend([function, argument, count]);
+        let iterations =
+            iterations.ok_or_else(|| Unsupported::malformed("a kernel asks for loops that are not there"))?;
+        let mut arguments = vec![self.arena, self.consts];
+        let alone = k.parallel.is_none() && self.program.parts > 1;
+        let mut first = false;
+        match &mut self.who {
+            Who::Parts { frames, .. } => {
+                arguments.extend([*frames, self.tick, self.part]);
+                arguments.extend(iterations);
+            }
+            Who::Team(team) => {
+                let access = Access::of(k);
+                first = team.since.iter().any(|a| a.meets(&access));
+                arguments.extend([team.table, self.tick, self.part, team.id, team.samples.0, team.samples.1]);
+                arguments.extend(iterations);
+                arguments.extend(&team.last);
+                if !first {
+                    team.since.push(access);
+                }
+            }
         }
+        if first {
+            self.meet();
+            if let Who::Team(team) = &mut self.who {
+                team.since.push(Access::of(k));
+            }
+        }
+        let call = |w: &mut Self| match &w.who {
+            Who::Team(team) if team.last.is_empty() => {
+                let mut arguments = arguments.clone();
+                for p in [0, 1, 2] {
+                    arguments[p] = w.ir.cast(arguments[p], w.ir.global());
+                }
+                w.ir.device_call(symbol, &arguments);
+            }
+            _ => w.ir.call(symbol, &arguments),
+        };
         let run = |w: &mut Self| {
-            if w.threads == 0 && w.barrier.is_some() && k.parallel.is_none() {
+            if alone {
                 let first = w.ir.cmp_k(Cmp::Eq, w.part, 0);
                 w.when(first, |w| {
-                    w.ir.call(symbol, &arguments);
+                    call(w);
                     Ok(())
                 })?;
             } else {
-                w.ir.call(symbol, &arguments);
+                call(w);
             }
-            w.meet();
+            match &w.who {
+                Who::Parts { .. } => w.meet(),
+                Who::Team(team) => team.meet.0.write(&mut w.ir),
+            }
             Ok(())
         };
         if k.every > 1 {
@@ -224,8 +399,22 @@ impl<'c> Way<'c, '_> {
 
     /// Waits for the other parts.
     fn meet(&mut self) {
-        if let Some((function, argument)) = self.barrier {
-            self.ir.call_pointer(function, &[argument]);
+        match &mut self.who {
+            Who::Parts { barrier: Some((function, argument)), .. } => self.ir.call_pointer(*function, &[*argument]),
+            Who::Parts { barrier: None, .. } => {}
+            Who::Team(team) => {
+                team.since.clear();
+                let (block, all, id) = (team.meet.0, team.meet.1, team.id);
+                match (self.program.parts, all) {
+                    (0 | 1, _) => block.write(&mut self.ir),
+                    (_, MeetAll::Call(function, argument)) => self.ir.call_pointer(function, &[argument]),
+                    (parts, MeetAll::Gpu(counter)) => {
+                        block.write(&mut self.ir);
+                        arrive(&mut self.ir, counter, parts.into(), id);
+                        block.write(&mut self.ir);
+                    }
+                }
+            }
         }
     }
 
@@ -250,21 +439,30 @@ impl<'c> Way<'c, '_> {
         let (base, at) = match self.layout.buffers.get(e.buf.index()).ok_or_else(missing)? {
             Place::Arena(first) => (self.arena, first + at),
             Place::Consts(first) => (self.consts, first + at),
-            Place::Host(n) => (self.ir.frame(self.frames, *n, 4), at),
+            Place::Host(n) => (
+                match &self.who {
+                    Who::Parts { frames, .. } => self.ir.frame(*frames, *n, 4),
+                    Who::Team(t) => {
+                        let (samples, sample) = t.samples;
+                        self.ir.team_frame(t.table, (*n, buffer), (self.tick, samples, sample))
+                    }
+                },
+                at,
+            ),
         };
         let p = self.ir.beyond(base, at as i64);
         Ok(self.ir.load(p, ty, buffer.elem.size() as i64))
     }
 
     /// Moves the host frames that this tick has used on to the next.
-    fn advance(&mut self) -> Emitted<()> {
+    fn advance(&mut self, frames: V<'c>) -> Emitted<()> {
         for (k, buf) in self.layout.host.iter().enumerate() {
             let b = self.program.buffers.get(buf.index()).ok_or_else(|| Unsupported::malformed("a host array"))?;
             let bytes = b.len.saturating_mul(b.elem.size() as u64) as i64;
             let next = |w: &mut Self| {
-                let p = w.ir.frame(w.frames, k as u32, 4);
+                let p = w.ir.frame(frames, k as u32, 4);
                 let p = w.ir.beyond(p, bytes);
-                w.ir.set_frame(w.frames, k as u32, p);
+                w.ir.set_frame(frames, k as u32, p);
                 Ok(())
             };
             match b.role {
@@ -276,6 +474,33 @@ impl<'c> Way<'c, '_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The first thread of a block tells that it came, and waits for the other blocks of its team. The counter only grows.
+fn arrive<'c>(ir: &mut Ir<'c>, counter: V<'c>, parts: i64, id: V<'c>) {
+    let first = ir.cmp_k(Cmp::Eq, id, 0);
+    let done = ir.when(first, |ir| {
+        let one = ir.i64(1);
+        let came = ir.atomic_arrive(counter, one);
+        let round = ir.by("arith.divui", came, parts);
+        let round = ir.plus(round, 1);
+        let wanted = ir.times(round, parts);
+        let before = ir.region(&[], |ir, _| {
+            let came = ir.atomic_look(counter);
+            let wait = ir.cmp(Cmp::Ult, came, wanted);
+            ir.raw("scf.condition", &[wait], &[], &[], Vec::new());
+            Ok(())
+        })?;
+        let after = ir.region(&[], |ir, _| {
+            ir.r#yield(&[]);
+            Ok(())
+        })?;
+        ir.raw("scf.while", &[], &[], &[], vec![before, after]);
+        Ok(())
+    });
+    if let Err(e) = done {
+        ir.fail(e);
     }
 }
 

@@ -9,7 +9,7 @@ use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::testing::Case;
 use nc_ir::kernel::{Emit, Index, Kernel, KernelBuilder, Parallel, Program, Role, ScalarOp};
 use nc_ir::{DType, Tensor};
-use nc_mlir::gpu::{Arch, Shape, Stage, launches, text};
+use nc_mlir::gpu::{Arch, Stage, text};
 use std::process::Command;
 
 const ARCHES: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
@@ -50,67 +50,82 @@ fn multiply_add_is_fused_where_the_program_says_so() {
     for arch in ARCHES {
         let (fused, apart) = (ptx(&leaky(true), arch), ptx(&leaky(false), arch));
         assert!(fused.contains(&format!(".target {}", arch.name())), "{fused}");
-        assert!(fused.contains(".entry m_k0_leak"), "{fused}");
+        assert!(fused.contains(".entry m_run") && fused.contains(".func m_k0_leak"), "{fused}");
         assert!(fused.contains("fma.rn.f32"), "{fused}");
         assert!(!apart.contains("fma."), "{apart}");
         // Named roundings: an assembler must not contract these.
         assert!(apart.contains("mul.rn.f32") && apart.contains("add.rn.f32"), "{apart}");
         for t in [&fused, &apart] {
             assert!(t.contains("div.rn.f32") && t.contains("sqrt.rn.f32") && !t.contains(".ftz"), "{t}");
-            assert!(!t.contains("call"), "{t}");
+            // Nothing is called that is not there.
+            assert!(!t.contains(".extern"), "{t}");
         }
     }
 }
 
-#[test]
-fn launches_have_the_shape_of_their_kernels() {
-    let all = launches(&leaky(true), "m");
-    assert_eq!(all.len(), 1);
-    assert_eq!((all[0].symbol.as_str(), all[0].shape, all[0].blocks), ("m_k0_leak", Shape::Grid, 4));
-    let p = events(100);
-    let all = launches(&p, "m");
-    assert_eq!(all.iter().map(|l| l.shape).collect::<Vec<_>>(), [Shape::Parts, Shape::Parts, Shape::Block]);
-    // A thread for each of 100 parts.
-    assert_eq!((all[0].blocks, all[0].threads), (4, 32));
-    // With one part, the threads of a block share the work.
-    let shapes: Vec<_> = launches(&events(1), "m").iter().map(|l| l.shape).collect();
-    assert_eq!(shapes, [Shape::Block, Shape::Grid, Shape::Block]);
-}
-
-/// A kernel that pushes, one that reads a table by its part, a serial one.
-fn events(parts: u32) -> Program {
-    let mut p = Program::new("events", parts);
-    let n = 500;
-    let list = p.add_list("fired", n, 1, 1);
-    let v = p.add_buffer("v", DType::F32, n, Role::State(Tensor::zeros(DType::F32, vec![1])));
-    let w = p.add_buffer("w", DType::F32, parts.into(), Role::Const(Tensor::zeros(DType::F32, vec![parts as usize])));
-    let sum = p.add_buffer("sum", DType::F32, 1, Role::State(Tensor::zeros(DType::F32, vec![1])));
-    let parallel = Some(Parallel { len: n, align: 1 });
-    let mut k = KernelBuilder::new("fire", parallel, 1);
-    let slot = k.index(0);
-    k.clear(list, slot);
-    k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
-        let x = k.load(v, DType::F32, Index::var(i));
-        let fires = k.op(ScalarOp::FGt, &[x, x]);
-        k.push(list, slot, fires, i);
-    });
-    p.push(k.finish());
-    let mut k = KernelBuilder::new("leak", parallel, 1);
-    let by = k.load(w, DType::F32, Index::var(Kernel::PART));
-    k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
-        let x = k.load(v, DType::F32, Index::var(i));
-        let x = k.op(ScalarOp::FMul, &[x, by]);
-        k.store(v, Index::var(i), x);
-    });
-    p.push(k.finish());
-    let mut k = KernelBuilder::new("sum", None, 1);
-    let x = k.load(v, DType::F32, Index::at(3));
-    k.store(sum, Index::at(0), x);
-    p.push(k.finish());
+/// Two kernels that need nothing of each other, and one that needs both.
+fn chain(parts: u32) -> Program {
+    let mut p = Program::new("chain", parts);
+    let n = 4096;
+    let state = |p: &mut Program, name: &str| {
+        p.add_buffer(name, DType::F32, n, Role::State(Tensor::zeros(DType::F32, vec![1])))
+    };
+    let (a, b) = (state(&mut p, "a"), state(&mut p, "b"));
+    let mut add = |name: &str, from, to| {
+        let mut k = KernelBuilder::new(name, Some(Parallel { len: n, align: 16 }), 1);
+        k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
+            let x = k.load(from, DType::F32, Index::var(i));
+            let y = k.op(ScalarOp::FAdd, &[x, x]);
+            k.store(to, Index::var(i), y);
+        });
+        p.push(k.finish());
+    };
+    add("one", a, a);
+    add("two", b, b);
+    add("both", a, b);
     p
 }
 
-/// What `ptxas` says about each entry: its registers, and bytes that are spilled.
+#[test]
+fn blocks_meet_where_one_needs_what_others_wrote() {
+    let alone = ptx(&chain(1), Arch::Sm90);
+    assert!(!alone.contains("atom."), "{alone}");
+    let team = ptx(&chain(8), Arch::Sm90);
+    // Before the third kernel, and before the next tick's first, which overwrites what the third has read.
+    assert_eq!(team.matches("atom.").count(), 2, "{team}");
+    assert!(team.contains("ld.acquire.gpu"), "{team}");
+}
+
+/// An event loop over rows of weights: what the events of a tile add to a number is summed in a register.
+#[test]
+fn sums_over_events_are_in_registers() {
+    let mut p = Program::new("sums", 1);
+    let (n, m) = (64, 96);
+    let list = p.add_list("fired", n, 1, 1);
+    let zeros = |len: u64| Tensor::zeros(DType::F32, vec![len as usize]);
+    let sum = p.add_buffer("sum", DType::F32, m, Role::State(Tensor::zeros(DType::F32, vec![1])));
+    let w = p.add_buffer("w", DType::F32, n * m, Role::Const(zeros(n * m)));
+    let mut k = KernelBuilder::new("rows", Some(Parallel { len: m, align: 16 }), 1);
+    let slot = k.index(0);
+    let body = |k: &mut KernelBuilder, events: &[nc_ir::kernel::Val]| {
+        k.for_loop(Kernel::LO, Kernel::HI, true, |k, j| {
+            let mut x = k.load(sum, DType::F32, Index::var(j));
+            for e in events {
+                let y = k.load(w, DType::F32, Index::var(j).plus(*e, m as i64));
+                x = k.op(ScalarOp::FAdd, &[x, y]);
+            }
+            k.store(sum, Index::var(j), x);
+        });
+    };
+    k.events(list, slot, 4, body);
+    p.push(k.finish());
+    let text = ptx(&p, Arch::Sm90);
+    // 32 events at a time, and 16 of what is left: constants are read past any store, and sums are written once a tile.
+    assert_eq!(text.matches("ld.global.nc.b32").count(), 32 + 16, "{text}");
+    assert_eq!(text.matches("st.global.b32").count(), 1, "{text}");
+}
+
+/// What `ptxas` says about each entry: its registers, and bytes that it and its functions spill.
 fn assembled(ptxas: &str, ptx: &str, arch: Arch) -> Vec<(String, u32, u32)> {
     let folder = std::env::temp_dir().join(format!("nc-ptx-{}-{}", std::process::id(), arch.name()));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -130,11 +145,13 @@ fn assembled(ptxas: &str, ptx: &str, arch: Arch) -> Vec<(String, u32, u32)> {
         if let Some(n) = line.split("Compiling entry function '").nth(1) {
             name = n.split('\'').next().unwrap_or_default().to_owned();
         } else if line.contains("bytes spill stores") {
-            spilled = number(line, " bytes spill stores") + number(line, " bytes spill loads");
+            spilled += number(line, " bytes spill stores") + number(line, " bytes spill loads");
         } else if line.contains(" registers") {
-            all.push((name.clone(), number(line, " registers"), spilled));
+            all.push((name.clone(), number(line, " registers"), 0));
         }
     }
+    // Functions are told of after the entry that calls them.
+    all.iter_mut().for_each(|(_, _, s)| *s = spilled);
     all
 }
 
@@ -149,9 +166,9 @@ fn kernels_assemble_without_spills() {
         programs.extend((0..8).map(|seed| Case::from_seed(seed).with_parts(1 + seed as u32 % 3).program));
         for p in programs {
             let all = assembled(&ptxas, &ptx(&p, arch), arch);
-            assert_eq!(all.len(), p.kernels().count());
+            assert_eq!(all.len(), 1);
             for (name, registers, spilled) in all {
-                assert!(registers <= 255 && spilled == 0, "{name}: {registers} registers, {spilled} bytes spilled");
+                assert!(registers <= 128 && spilled == 0, "{name}: {registers} registers, {spilled} bytes spilled");
             }
         }
     }

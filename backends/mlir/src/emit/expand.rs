@@ -83,7 +83,7 @@ impl Helper {
     pub fn define<'c>(self, module: &Module<'c>, context: &'c melior::Context) -> Result<(), Unsupported> {
         let mut ir = Ir::new(context, true);
         let (arguments, result) = self.signature(&ir);
-        ir.function(module, (self.name(), false), &arguments, Some(result), |ir, a| {
+        ir.function(module.body(), (self.name(), false), &arguments, Some(result), |ir, a| {
             Ok(Some(match self {
                 Helper::Divide => divide(ir, a[0], a[1])?.0,
                 Helper::Remainder => divide(ir, a[0], a[1])?.1,

@@ -6,13 +6,13 @@ use crate::ir::{V, Write};
 use nc_ir::kernel::{EventBody, ListId, ScalarType, Val};
 
 /// A chunk of a slot: the address of its count, and of its first index.
-struct Chunk<'c> {
-    count: V<'c>,
-    first: V<'c>,
+pub(super) struct Chunk<'c> {
+    pub count: V<'c>,
+    pub first: V<'c>,
 }
 
 impl<'c> Emitter<'c, '_> {
-    fn chunk(&mut self, list: ListId, slot: Val, part: V<'c>) -> Emitted<Chunk<'c>> {
+    pub(super) fn chunk(&mut self, list: ListId, slot: Val, part: V<'c>) -> Emitted<Chunk<'c>> {
         let (Some(l), Some(place)) = (self.program.lists.get(list.index()), self.layout.lists.get(list.index())) else {
             return Err(Unsupported::malformed(format!("no list {list}")));
         };
@@ -38,7 +38,7 @@ impl<'c> Emitter<'c, '_> {
     }
 
     /// A `u32` in memory as an `i64`.
-    fn word(&mut self, at: V<'c>) -> V<'c> {
+    pub(super) fn word(&mut self, at: V<'c>) -> V<'c> {
         let (i32, i64) = (self.ir.types.i32, self.ir.types.i64);
         let x = self.ir.load(at, i32, 4);
         self.ir.op("arith.extui", &[x], i64)

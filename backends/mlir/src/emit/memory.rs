@@ -8,6 +8,11 @@ use nc_ir::DType;
 use nc_ir::kernel::abi::Place;
 use nc_ir::kernel::{BufId, Buffer, Index, ScalarType, loaded_type};
 
+/// Whether memory of this element type holds all that a register does.
+pub(super) fn lossless(elem: DType) -> bool {
+    matches!(elem, DType::F64 | DType::F32 | DType::I64 | DType::U64 | DType::I32 | DType::Bool)
+}
+
 impl<'c> Emitter<'c, '_> {
     pub(super) fn buffer(&self, buf: BufId) -> Emitted<&Buffer> {
         self.program.buffers.get(buf.index()).ok_or_else(|| Unsupported::malformed(format!("no buffer {buf}")))
@@ -55,10 +60,30 @@ impl<'c> Emitter<'c, '_> {
         Ok((at, elem))
     }
 
+    /// The number of an element of a buffer.
+    pub(super) fn element_number(&mut self, index: &Index) -> Emitted<V<'c>> {
+        let mut sum = self.ir.i64(index.offset);
+        for (v, k) in &index.terms {
+            let v = self.typed(*v, ScalarType::I64)?;
+            let term = self.ir.times(v, *k);
+            sum = self.ir.add(sum, term);
+        }
+        Ok(sum)
+    }
+
     pub(super) fn load(&mut self, buf: BufId, index: &Index) -> Emitted<Cell<'c>> {
+        if let Some((held, x)) = self.register
+            && held == buf
+        {
+            return Ok(x);
+        }
         let (at, elem) = self.address(buf, index)?;
         let ty = self.stored(elem);
-        let raw = self.ir.load(at, ty, elem.size() as i64);
+        let constant = matches!(self.layout.buffers.get(buf.index()), Some(Place::Consts(_)));
+        let raw = match constant && self.machine.gpu {
+            true => self.ir.load_constant(at, ty, elem.size() as i64),
+            false => self.ir.load(at, ty, elem.size() as i64),
+        };
         let (i32, i64) = (self.ir.types.i32, self.ir.types.i64);
         let v = match elem {
             DType::F64 | DType::F32 | DType::I64 | DType::U64 | DType::I32 => raw,
@@ -78,6 +103,12 @@ impl<'c> Emitter<'c, '_> {
     }
 
     pub(super) fn store(&mut self, buf: BufId, index: &Index, x: Cell<'c>) -> Emitted<()> {
+        if let Some((held, there)) = &mut self.register
+            && *held == buf
+        {
+            *there = x;
+            return Ok(());
+        }
         let (at, elem) = self.address(buf, index)?;
         let ty = self.stored(elem);
         let v = match elem {

@@ -82,19 +82,19 @@ pub fn context(code: &dyn Code, arena: &mut Aligned, consts: &Aligned, first_tic
 }
 
 /// All ways to generate code.
-pub const WAYS: [Options; 2] = [Options { small: false, threads: 0 }, Options { small: true, threads: 0 }];
+pub const WAYS: [Options; 2] = [Options { small: false }, Options { small: true }];
 
 /// Compiles and runs a case, its ticks cut into calls of `chunk` ticks.
 pub fn run_case(case: &Case, chunk: u64, way: Options) -> Snapshot {
     let layout = Layout::of(&case.program).expect("a small program");
     let code = compile(&case.program, &layout, &way).expect("a supported program");
-    run_code(&case.program, (&layout, way.threads), &code, case.ticks, &case.host, chunk)
+    run_code(&case.program, &layout, &code, case.ticks, &case.host, chunk)
 }
 
 /// Runs compiled code.
 pub fn run_code(
     program: &Program,
-    (layout, threads): (&Layout, u32),
+    layout: &Layout,
     code: &dyn Code,
     ticks: u64,
     host: &[Vec<u8>],
@@ -126,7 +126,7 @@ pub fn run_code(
             .collect();
         let mut ctx = context(code, &mut arena, &consts, tick, n);
         ctx.host = pointers.as_ptr();
-        run_parts(code, &mut ctx, program.parts.max(threads));
+        run_parts(code, &mut ctx, program.parts);
         tick += n;
     }
     for (a, h) in arrays.iter_mut().zip(host) {
@@ -134,6 +134,64 @@ pub fn run_code(
         a.truncate(h.len());
     }
     Snapshot::of(program, layout, arena.bytes(), &arrays)
+}
+
+/// How a program is run by teams of blocks of threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    pub threads: u32,
+    pub samples: u64,
+    pub teams: u32,
+    /// Ticks of a launch.
+    pub chunk: u64,
+}
+
+/// Runs a case as a graphics processor would, the threads one after another on this one: what each sample comes to, all of
+/// which are given the same.
+pub fn run_blocks(case: &Case, way: Blocks) -> Vec<Snapshot> {
+    let program = &case.program;
+    let layout = Layout::of(program).expect("a small program");
+    let kernels = nc_mlir::gpu::Kernels::compile(program, &layout, way.threads).expect("a supported program");
+    let samples = way.samples as usize;
+    let stride = layout.arena_bytes.next_multiple_of(ALIGN) as usize;
+    let mut arena = Aligned::zeroed(stride * samples);
+    // Temporaries are unspecified at first.
+    arena.bytes_mut().fill(0xa5);
+    for own in arena.bytes_mut().chunks_exact_mut(stride.max(1)) {
+        layout.reset(program, &mut own[..layout.arena_bytes as usize]);
+    }
+    let mut consts = Aligned::zeroed(layout.const_bytes as usize);
+    consts.bytes_mut().copy_from_slice(&layout.const_pool(program));
+    let frame = |n: usize| {
+        let b = &program.buffers[layout.host[n].index()];
+        b.len as usize * b.elem.size()
+    };
+    // Frames of all samples side by side.
+    let mut arrays: Vec<Vec<u8>> = Vec::new();
+    for (n, h) in case.host.iter().enumerate() {
+        let frames = h.chunks_exact(frame(n).max(1));
+        arrays.push(frames.flat_map(|f| f.repeat(samples)).collect());
+    }
+    let table: Vec<u64> = arrays.iter_mut().map(|a| a.as_mut_ptr() as u64).collect();
+    let barriers = vec![0u128; 8 * way.teams as usize];
+    let mut tick = 0;
+    while tick < case.ticks {
+        let ticks = way.chunk.min(case.ticks - tick);
+        let (memory, pool) = (arena.bytes_mut().as_mut_ptr() as u64, consts.bytes().as_ptr() as u64);
+        let words =
+            [memory, pool, table.as_ptr() as u64, barriers.as_ptr() as u64, tick, ticks, way.samples, stride as u64];
+        // SAFETY: these are the arguments of a launch of this program, and all of it is allocated.
+        unsafe { kernels.launch((way.teams * program.parts.max(1), way.threads), &words) }.expect("a launch");
+        tick += ticks;
+    }
+    let own = |s: usize| {
+        let bytes = &arena.bytes()[s * stride..][..layout.arena_bytes as usize];
+        let arrays: Vec<Vec<u8>> = (arrays.iter().enumerate())
+            .map(|(n, a)| a.chunks_exact(frame(n).max(1)).skip(s).step_by(samples).flatten().copied().collect())
+            .collect();
+        Snapshot::of(program, &layout, bytes, &arrays)
+    };
+    (0..samples).map(own).collect()
 }
 
 /// How many random cases to run; `NC_PROPTEST_CASES` raises it.

@@ -1,0 +1,269 @@
+//! What the iterations of loops share.
+
+use nc_ir::kernel::{Block, BufId, EventBody, Index, Stmt, Val};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Calls `f` for each statement of a block and of what is in it, outer ones first.
+pub(crate) fn each<'a>(block: &'a Block, f: &mut dyn FnMut(&'a Stmt)) {
+    for s in &block.stmts {
+        f(s);
+        match s {
+            Stmt::For { body, .. } => each(body, f),
+            Stmt::Events { wide, one, .. } => {
+                wide.iter().for_each(|w| each(&w.body, f));
+                each(&one.body, f);
+            }
+            Stmt::If { then_body, else_body, .. } => {
+                each(then_body, f);
+                each(else_body, f);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a statement of a block is one of these.
+fn any(block: &Block, is: impl Fn(&Stmt) -> bool) -> bool {
+    let mut found = false;
+    each(block, &mut |s| found |= is(s));
+    found
+}
+
+/// Whether a block changes a list.
+pub(crate) fn pushes(block: &Block) -> bool {
+    any(block, |s| matches!(s, Stmt::Push { .. } | Stmt::Clear { .. }))
+}
+
+/// Whether a block has something in it that threads divide: a vector loop, or events.
+pub(super) fn divides(block: &Block) -> bool {
+    any(block, |s| matches!(s, Stmt::For { vector: true, .. } | Stmt::Events { .. }))
+}
+
+/// Whether a block reads a value.
+pub(super) fn mentions(block: &Block, v: Val) -> bool {
+    let indexed = |i: &Index| i.terms.iter().any(|(t, _)| *t == v);
+    any(block, |s| match s {
+        Stmt::Const { .. } => false,
+        Stmt::Op { args, .. } => args.contains(&v),
+        Stmt::Load { index, .. } => indexed(index),
+        Stmt::Store { index, value, .. } => indexed(index) || *value == v,
+        Stmt::For { lo, hi, carried, .. } => *lo == v || *hi == v || carried.iter().any(|c| c.init == v || c.next == v),
+        Stmt::Events { slot, .. } | Stmt::Clear { slot, .. } => *slot == v,
+        Stmt::Push { slot, cond, index, .. } => [slot, cond, index].contains(&&v),
+        Stmt::If { cond, .. } => *cond == v,
+    })
+}
+
+/// The buffers that a block writes.
+pub(crate) fn stored(block: &Block) -> BTreeSet<BufId> {
+    let mut found = BTreeSet::new();
+    each(block, &mut |s| {
+        if let Stmt::Store { buf, .. } = s {
+            found.insert(*buf);
+        }
+    });
+    found
+}
+
+/// The values that a block defines, inside of it and beyond.
+pub(super) fn defined(block: &Block) -> BTreeSet<Val> {
+    let mut found = BTreeSet::new();
+    each(block, &mut |s| match s {
+        Stmt::Const { dst, .. } | Stmt::Op { dst, .. } | Stmt::Load { dst, .. } => drop(found.insert(*dst)),
+        Stmt::For { var, carried, .. } => {
+            found.insert(*var);
+            found.extend(carried.iter().flat_map(|c| [c.param, c.result]));
+        }
+        Stmt::Events { wide, one, .. } => {
+            found.extend(&one.vars);
+            found.extend(wide.iter().flat_map(|w| &w.vars));
+        }
+        Stmt::Store { .. } | Stmt::Clear { .. } | Stmt::Push { .. } | Stmt::If { .. } => {}
+    });
+    found
+}
+
+/// An index without what a value adds to it: its coefficient, and the rest in order.
+fn split(index: &Index, vars: &BTreeSet<Val>) -> (i64, Index) {
+    let mut terms = BTreeMap::new();
+    let mut own = 0i64;
+    for (v, k) in &index.terms {
+        match vars.contains(v) {
+            true => own = own.wrapping_add(*k),
+            false => {
+                let sum: &mut i64 = terms.entry(*v).or_default();
+                *sum = sum.wrapping_add(*k);
+            }
+        }
+    }
+    (own, Index { terms: terms.into_iter().filter(|(_, k)| *k != 0).collect(), offset: index.offset })
+}
+
+/// Whether everything that the blocks write is written and read at one place for each number that `vars` (only one of
+/// which has a value at a time) may have: iterations over them do then not touch what others write. No list is changed.
+pub(super) fn apart(blocks: &[&Block], vars: &BTreeSet<Val>) -> bool {
+    if blocks.iter().any(|b| pushes(b)) {
+        return false;
+    }
+    let written: BTreeSet<BufId> = blocks.iter().flat_map(|b| stored(b)).collect();
+    let inside: BTreeSet<Val> = blocks.iter().flat_map(|b| defined(b)).collect();
+    let mut places: BTreeMap<BufId, (i64, Index)> = BTreeMap::new();
+    let mut good = true;
+    for b in blocks {
+        each(b, &mut |s| {
+            let (Stmt::Load { buf, index, .. } | Stmt::Store { buf, index, .. }) = s else { return };
+            if !written.contains(buf) {
+                return;
+            }
+            let place = split(index, vars);
+            good &= place.0 != 0 && place.1.terms.iter().all(|(v, _)| !inside.contains(v));
+            good &= *places.entry(*buf).or_insert_with(|| place.clone()) == place;
+        });
+    }
+    good
+}
+
+/// A loop that runs others over the same numbers again and again: the vector loops in it, of which each iteration touches
+/// only what is its own, so that nobody has to wait for others between them.
+pub(super) fn repeats(blocks: &[&Block]) -> bool {
+    let mut vars = BTreeSet::new();
+    let mut bounds = BTreeSet::new();
+    let mut outside = true;
+    fn loops(b: &Block, vars: &mut BTreeSet<Val>, bounds: &mut BTreeSet<(Val, Val)>, outside: &mut bool) {
+        for s in &b.stmts {
+            match s {
+                Stmt::For { vector: true, var, lo, hi, .. } => {
+                    vars.insert(*var);
+                    bounds.insert((*lo, *hi));
+                }
+                Stmt::For { body, .. } => loops(body, vars, bounds, outside),
+                Stmt::Events { wide, one, .. } => {
+                    wide.iter().for_each(|w| loops(&w.body, vars, bounds, outside));
+                    loops(&one.body, vars, bounds, outside);
+                }
+                Stmt::If { then_body, else_body, .. } => {
+                    loops(then_body, vars, bounds, outside);
+                    loops(else_body, vars, bounds, outside);
+                }
+                Stmt::Store { .. } | Stmt::Push { .. } | Stmt::Clear { .. } => *outside = false,
+                Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. } => {}
+            }
+        }
+    }
+    blocks.iter().for_each(|b| loops(b, &mut vars, &mut bounds, &mut outside));
+    let inside: BTreeSet<Val> = blocks.iter().flat_map(|b| defined(b)).collect();
+    outside
+        && bounds.len() == 1
+        && bounds.iter().all(|(lo, hi)| !inside.contains(lo) && !inside.contains(hi))
+        && apart(blocks, &vars)
+}
+
+/// A body that ends in a loop and does nothing else that is seen.
+#[derive(Clone, Copy)]
+pub(super) struct Inner<'a> {
+    /// What is before the loop; if there is a condition, before that.
+    pub outer: &'a [Stmt],
+    /// Whether what follows is done at all.
+    pub condition: Option<Val>,
+    /// What is between condition and loop.
+    pub before: &'a [Stmt],
+    pub var: Val,
+    pub lo: Val,
+    pub hi: Val,
+    pub vector: bool,
+    pub body: &'a Block,
+}
+
+/// The loop that a body ends in, perhaps on a condition, if before it, and in it, are no loops, branches or pushes.
+pub(super) fn inner(block: &Block) -> Option<Inner<'_>> {
+    let (last, outer) = block.stmts.split_last()?;
+    let pure = |s: &Stmt| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. });
+    let plain = |s: &Stmt| pure(s) || matches!(s, Stmt::Store { .. });
+    let (condition, before, last) = match last {
+        Stmt::If { cond, then_body, else_body } if else_body.stmts.is_empty() => {
+            let (last, before) = then_body.stmts.split_last()?;
+            (Some(*cond), before, last)
+        }
+        last => (None, &[][..], last),
+    };
+    let Stmt::For { var, lo, hi, vector, carried, body } = last else { return None };
+    if !carried.is_empty() || !outer.iter().chain(before).all(pure) || !body.stmts.iter().all(plain) {
+        return None;
+    }
+    Some(Inner { outer, condition, before, var: *var, lo: *lo, hi: *hi, vector: *vector, body })
+}
+
+/// How many numbers at most an iteration may touch that others do, too.
+const MOST_TOUCHED: usize = 4;
+
+/// What the body of a loop touches of the buffers that it writes.
+pub(super) struct Touches<'a> {
+    /// How many statements come before the first that touches anything.
+    pub before: usize,
+    /// The places, each once. All are known before anything is touched.
+    pub places: Vec<&'a Index>,
+}
+
+/// What the body of a loop of plain statements touches, if all places are known before and there are few.
+pub(super) fn touches(block: &Block) -> Option<Touches<'_>> {
+    let written = stored(block);
+    let mut places: Vec<&Index> = Vec::new();
+    let mut first = None;
+    for (n, s) in block.stmts.iter().enumerate() {
+        let (Stmt::Load { buf, index, .. } | Stmt::Store { buf, index, .. }) = s else { continue };
+        if written.contains(buf) {
+            first = first.or(Some(n));
+            if !places.contains(&index) {
+                places.push(index);
+            }
+        }
+    }
+    let before = first?;
+    let mut later = BTreeSet::new();
+    for s in &block.stmts[before..] {
+        if let Stmt::Const { dst, .. } | Stmt::Op { dst, .. } | Stmt::Load { dst, .. } = s {
+            later.insert(*dst);
+        }
+    }
+    let known = places.iter().all(|i| i.terms.iter().all(|(v, _)| !later.contains(v)));
+    (known && places.len() <= MOST_TOUCHED).then_some(Touches { before, places })
+}
+
+/// The one buffer that a block writes, and where.
+pub(super) fn target(block: &Block) -> Option<(BufId, &Index)> {
+    let mut found = None;
+    for s in &block.stmts {
+        if let Stmt::Store { buf, index, .. } = s {
+            if found.is_some() {
+                return None;
+            }
+            found = Some((*buf, index));
+        }
+    }
+    found
+}
+
+/// Where in the body of a loop the one buffer that it writes, nowhere else and once, is first read; all reads are at the
+/// place of the write.
+pub(super) fn reads_and_writes(block: &Block) -> Option<(usize, BufId, &Index)> {
+    let (buf, index) = target(block)?;
+    let mut first = None;
+    for (n, s) in block.stmts.iter().enumerate() {
+        match s {
+            Stmt::Load { buf: b, index: i, .. } if *b == buf => {
+                if i != index {
+                    return None;
+                }
+                first = first.or(Some(n));
+            }
+            Stmt::Store { .. } if first.is_none() => return None,
+            _ => {}
+        }
+    }
+    first.map(|n| (n, buf, index))
+}
+
+/// The bodies of an event loop.
+pub(super) fn bodies<'a>(wide: Option<&'a EventBody>, one: &'a EventBody) -> Vec<&'a Block> {
+    wide.iter().map(|w| &w.body).chain([&one.body]).collect()
+}
