@@ -265,7 +265,7 @@ class Runner:
             except subprocess.TimeoutExpired as e:
                 return name, None, f"not done in time\n{(e.stdout or b'').decode(errors='replace')}"
 
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             for name, code, out in pool.map(run, groups):
                 lines = out.strip().splitlines() or ["nothing"]
                 if code != 1 or "passed" in lines[-1]:

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{LIF, Place, Ran, currents, names};
+use sha2::Digest;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -86,6 +87,55 @@ fn a_bundle_has_all_that_a_host_needs() {
     assert!(!p.path("one/kernels.sm_90.ptx").exists() && p.path("one/kernels.sm_80.ptx").exists());
 }
 
+/// A build without the feature mlir takes what is kept and refuses what is broken; a build with it makes both anew.
+#[test]
+fn kept_code_is_taken_and_what_is_broken_is_not() {
+    let p = lif();
+    let compile = |out: &str, more: &[&str]| {
+        let all = ["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "sm_80", "--kernel-cache", "kept"];
+        p.nc(&[&all[..], &["-o", out], more].concat())
+    };
+    let code = |out: &str| std::fs::read_to_string(p.path(out).join("kernels.sm_80.ptx")).expect("code");
+    let name = if cfg!(feature = "mlir") {
+        compile("first", &[]).ok();
+        names(&p.path("kept")).remove(0)
+    } else {
+        let e = compile("first", &[]).fails("E0875").err;
+        // Before a device is looked for, and here as well as when a bundle is written.
+        let run = run(&p, "gpu", &["--kernel-cache", "kept"]).fails("E0875").err;
+        assert!(run.contains("`nc compile MODEL --target gpu --kernel-cache DIR"), "{run}");
+        let quoted = e.split("is kept as kept/").nth(1).and_then(|r| r.split(',').next()).expect("a file");
+        std::fs::create_dir(p.path("kept")).expect("a folder");
+        quoted.to_owned()
+    };
+    let file = p.path("kept").join(&name);
+    assert!(name.ends_with(".sm_80.ptx") && name.len() == 64 + ".sm_80.ptx".len(), "{name}");
+    let text = "// another's code\n";
+    let sum: String = sha2::Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
+    std::fs::write(&file, format!("// nc kernels {sum}\n{text}")).expect("written");
+    compile("second", &[]).ok();
+    assert_eq!(code("second"), text);
+    // Other code for other blocks.
+    let third = compile("third", &["--blocks", "3"]);
+    if cfg!(feature = "mlir") {
+        third.ok();
+        assert_ne!(code("third"), text);
+    } else {
+        third.fails("E0875");
+    }
+    std::fs::write(&file, format!("// nc kernels {sum}\n{text} ")).expect("written");
+    if cfg!(feature = "mlir") {
+        compile("fourth", &[]).ok();
+        assert_eq!(code("fourth"), code("first"));
+        // Filled by a run on this processor, too: for both architectures.
+        run(&p, "gpu-host", &["--kernel-cache", "filled"]).ok();
+        assert_eq!(names(&p.path("filled")).len(), 2);
+    } else {
+        assert!(compile("fourth", &[]).fails("E0874").err.contains(&name));
+        run(&p, "gpu", &["--kernel-cache", "kept"]).fails("E0874");
+    }
+}
+
 #[test]
 fn threads_on_this_processor_give_what_the_interpreter_gives() {
     if !cfg!(feature = "mlir") {
@@ -105,9 +155,18 @@ fn threads_on_this_processor_give_what_the_interpreter_gives() {
     run(&p, "gpu-host", &["--resume", "c", "--steps", "5", "--output", "a.npz"]).ok();
     run(&p, "interp", &["--resume", "c", "--steps", "5", "--output", "b.npz"]).ok();
     assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
-    // Samples one after another, each with a state of its own.
-    p.npz("in.npz", &[("i", currents(20, Some(3), 40))]);
-    assert_eq!(one("gpu-host", &["--threads", "2"]), one("interp", &[]));
+    // Samples in one launch, each with a state of its own; more of them than teams run at a time.
+    p.npz("in.npz", &[("i", currents(20, Some(5), 40))]);
+    let want = one("interp", &[]);
+    for blocks in ["1", "3"] {
+        assert_eq!(one("gpu-host", &["--blocks", blocks]), want, "{blocks} blocks");
+    }
+    run(&p, "gpu-host", &["--steps", "7", "--checkpoint", "c"]).ok();
+    run(&p, "gpu-host", &["--resume", "c", "--steps", "5", "--output", "a.npz"]).ok();
+    run(&p, "interp", &["--resume", "c", "--steps", "5", "--output", "b.npz"]).ok();
+    assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
+    let timed = run(&p, "gpu-host", &["--repeat", "2", "--timings", "json"]).ok().out;
+    assert!(timed.contains("\"samples\":5"), "{timed}");
 }
 
 /// Registers, and bytes of spills, of each kernel of a file of PTX.

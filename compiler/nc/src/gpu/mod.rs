@@ -83,8 +83,8 @@ fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>
         return shelf.get_or_make(&key, arch, make);
     }
     shelf.get(&key, arch)?.ok_or_else(|| {
-        let (folder, name) = (shelf.folder().display(), arch.name());
-        let text = format!("{folder} has no code of `{}` for {name}, and this build makes none", program.name);
+        let (file, model) = (shelf.file(&key, arch), &program.name);
+        let text = format!("no code of `{model}` is kept as {}, and this build makes none", file.display());
         Diagnostic::error_nowhere("E0875", text).with_hint(
             "fill it with a build that has the feature mlir: `nc compile MODEL --target gpu --kernel-cache DIR -o OUT`, with \
              the options of this run",
@@ -191,19 +191,18 @@ pub fn code(
         let host = unsafe { nc_gpu::Host::new(resident, run) };
         return launcher(plan, Box::new(host)).map_err(fault)?;
     }
-    if !nc_mlir::AVAILABLE && shelf.is_none() {
-        // Before a driver is looked for: there is nothing to run on it.
-        code_of(program, layout, ARCHES[0], None)?;
-    }
-    let mut cuda = open()?;
     let mut arches = ARCHES.to_vec();
-    if let Some(shelf) = shelf.filter(|_| !nc_mlir::AVAILABLE) {
-        let key = key_of(program, layout);
-        arches.retain(|arch| !matches!(shelf.get(&key, *arch), Ok(None)));
+    if !nc_mlir::AVAILABLE {
+        // Before a driver is looked for: without code there is nothing to run on it.
+        let mut wrong: Vec<Diagnostic> = Vec::new();
+        arches.retain(|arch| code_of(program, layout, *arch, shelf).map_err(|e| wrong.push(e)).is_ok());
         if arches.is_empty() {
-            code_of(program, layout, ARCHES[0], Some(shelf))?;
+            // What is broken says more than what is absent.
+            wrong.sort_by_key(|e| e.code != "E0874");
+            return Err(wrong.swap_remove(0));
         }
     }
+    let mut cuda = open()?;
     let name = cuda.choose(&arches.iter().map(|a| a.name()).collect::<Vec<_>>())?;
     let arch = arches.into_iter().find(|a| a.name() == name).unwrap_or(ARCHES[0]);
     cuda.take(&plan, &code_of(program, layout, arch, shelf)?)?;

@@ -36,12 +36,8 @@ impl Shelf {
         Some(Shelf { folder })
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    fn file(&self, key: &str, arch: Arch) -> PathBuf {
+    /// Where code is kept.
+    pub fn file(&self, key: &str, arch: Arch) -> PathBuf {
         self.folder.join(format!("{key}.{}.ptx", arch.name()))
     }
 
