@@ -28,13 +28,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gpu_nets import EXAMPLES, PEER_FILES, PEERS, ROOT
+from gpu_nets import EXAMPLES, PEER_FILES, PEERS, ROOT, SWEEP
 from gpu_torch import beside
 
 BEGIN = time.monotonic()
@@ -62,6 +61,7 @@ def fill(a):
     todo = dict(EXAMPLES)
     if peers:
         todo.update(PEERS)
+        todo.update(SWEEP if a.sweep else {})
         for f in PEER_FILES:
             to = os.path.join(a.folder, "peers", f)
             os.makedirs(os.path.dirname(to), exist_ok=True)
@@ -179,7 +179,6 @@ class Runner:
         self.cache = os.path.join(a.folder, "kernels")
         path = os.path.join(a.folder, "facts.json")
         self.facts = json.load(open(path)) if os.path.exists(path) else {}
-        self.lock = threading.Lock()
 
     def left(self):
         return self.end - time.monotonic()
@@ -197,7 +196,7 @@ class Runner:
         got = os.path.join(folder, "got.npz")
         command = [a.nc, "run", job.model, *job.compiler, *job.runner, "--target", "gpu", "--kernel-cache", self.cache]
         command += ["--repeat", str(a.reps), "--timings", "json", "--output", got]
-        t = json.loads(call(command, max(self.left(), 1)).strip().splitlines()[-1])
+        t = json.loads(call(command, max(min(self.left(), a.limit), 1)).strip().splitlines()[-1])
         bad, most = errors(want, got)
         ticks, fact = t["ticks"], self.facts.get(name, {})
         wall = statistics.median(t["seconds"]) / ticks
@@ -225,13 +224,13 @@ class Runner:
     def models(self):
         a = self.a
         have_peers = os.path.isdir(os.path.join(a.folder, "peers"))
-        todo = {**EXAMPLES, **(PEERS if have_peers else {})}
+        todo = {**EXAMPLES, **(PEERS if have_peers else {}), **(SWEEP if have_peers and a.sweep else {})}
         todo = {n: m for n, m in todo.items() if not a.only or n in a.only}
         with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(4) as pool:
-            # Large ones first, since they take long to make; the device is free for the small ones meanwhile.
+            # Made first and run last, since it takes long to make; the device is free for the others meanwhile.
             order = sorted(todo, key=lambda n: n != "w1_400000")
             ready = {n: pool.submit(self.prepare, n, todo[n], os.path.join(tmp, n)) for n in order}
-            for name in todo:
+            for name in sorted(todo, key=lambda n: n == "w1_400000"):
                 try:
                     job, want = ready[name].result(timeout=max(self.left(), 1))
                     if self.left() <= 0:
@@ -247,7 +246,9 @@ class Runner:
         """The file tests and examples, and the suites."""
         a = self.a
         env = {**os.environ, "NC_KERNEL_CACHE": os.path.abspath(self.cache)}
-        folders = sorted(os.path.join("tests/filetests", d) for d in os.listdir(os.path.join(ROOT, "tests/filetests")))
+        inner = os.listdir(os.path.join(ROOT, "tests/filetests"))
+        folders = [os.path.join("tests/filetests", d) for d in sorted(inner)]
+        folders = [d for d in folders if os.path.isdir(os.path.join(ROOT, d))]
         groups = {d: [a.nc, "test", "--target", "gpu", d] for d in [*folders, "examples"]}
         suites = os.path.join(a.folder, "suites.py")
         for suite in ("recordings", "models"):
@@ -271,8 +272,8 @@ class Runner:
                 if code != 1 or "passed" in lines[-1]:
                     say(f"{name}: {lines[-1]}")
                 bad = [line for line in lines if line.startswith(("FAIL", "       "))]
-                for line in bad[:12]:
-                    print(f"    {line}", flush=True)
+                for line in bad[:6]:
+                    print(f"    {line[:160]}", flush=True)
                 if code and "there are no tests" in out:
                     continue
                 self.rows[f"test {name}"] = {"ok": code == 0, "said": lines[-1]}
@@ -343,7 +344,8 @@ def main():
     p.add_argument("--only", type=lambda s: s.split(","))
     p.add_argument("--reps", type=int, default=7)
     p.add_argument("--budget", type=float, default=220, help="seconds after which nothing begins")
-    p.add_argument("--limit", type=float, default=90, help="seconds for one folder of tests, or one suite")
+    p.add_argument("--limit", type=float, default=90, help="seconds for one model, one folder of tests, or one suite")
+    p.add_argument("--sweep", action="store_true", help="other numbers of blocks, too")
     p.add_argument("--no-torch", action="store_true")
     p.add_argument("--no-tests", action="store_true")
     p.add_argument("--json")

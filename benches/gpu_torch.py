@@ -23,9 +23,10 @@ def beside(a, runner, say):
     say(f"torch {torch.__version__}, matmul precision {torch.get_float32_matmul_precision()}")
     torch.set_grad_enabled(False)
     peers, rows = os.path.join(a.folder, "peers"), {}
-    nets = {f"w1_{n}": (lambda n=n: torch_w1(torch, n)) for n in (4000, 40000, 400000)}
+    nets = {f"w1_{n}": (lambda n=n: torch_w1(torch, n)) for n in (4000, 40000)}
     nets.update({f"w2_{b}": (lambda b=b: torch_w2(torch, peers, b)) for b in (1, 32, 1024)})
     nets.update({"w4": lambda: torch_w4(torch, peers), "w5": lambda: torch_w5(torch, peers)})
+    nets["w1_400000"] = lambda: torch_w1(torch, 400000)
     for name, make in nets.items():
         if (a.only and name not in a.only) or not os.path.isdir(peers):
             continue
