@@ -1,6 +1,6 @@
 //! The entry point of a program that teams of blocks run: one launch for all ticks of all samples.
 
-use crate::emit::scratch::{CLAIMS, Scratch};
+use crate::emit::scratch::{CLAIMS, GROUP, Scratch};
 use crate::emit::threads::Meet;
 use crate::emit::{Blocks, Emitted};
 use crate::ir::{Ir, V, Write};
@@ -82,13 +82,17 @@ fn run<'c>(
         return Err(crate::Unsupported::malformed("a launch has eight arguments"));
     };
     let scratch = Scratch::of(blocks.threads, program.parts);
-    let (count, claims, none) = (blocks.threads.into(), ir.i64(CLAIMS.into()), ir.int(ir.types.i32, -1));
-    ir.for_loop((thread.id, claims, count), &[], |ir, n, _| {
-        let at = ir.beyond(thread.shared, scratch.claims);
-        let at = ir.element(at, ir.types.i32, n);
-        ir.store(at, none, 4);
-        Ok(Vec::new())
-    })?;
+    let bits = scratch.groups * GROUP;
+    let tables = scratch.bits.iter().map(|at| (*at, bits, 0)).chain([(scratch.claims, CLAIMS.into(), -1)]);
+    for (table, cells, first) in tables {
+        let (end, first) = (ir.i64(cells), ir.int(ir.types.i32, first));
+        ir.for_loop((thread.id, end, blocks.threads.into()), &[], |ir, n, _| {
+            let at = ir.beyond(thread.shared, table);
+            let at = ir.element(at, ir.types.i32, n);
+            ir.store(at, first, 4);
+            Ok(Vec::new())
+        })?;
+    }
     thread.meet.write(ir);
     let parts = i64::from(program.parts.max(1));
     let (block, all) = thread.block;

@@ -190,7 +190,8 @@ impl<'c> Emitter<'c, '_> {
                 let (part, own) = match parts {
                     1 => (zero, k),
                     _ => {
-                        let part = e.search(threads, s.parts, parts, k);
+                        let all = e.ir.i64(parts);
+                        let part = e.search(threads, s.parts, (parts, all), k);
                         let at = cell(&mut e.ir, base, s.parts, part);
                         let start = e.word(at);
                         (part, e.ir.op("arith.subi", &[k, start], e.ir.types.i64))
@@ -223,11 +224,13 @@ impl<'c> Emitter<'c, '_> {
         self.for_loop((threads.id, n, threads.count.into()), &[], |e, p, _| {
             let chunk = e.chunk(list, slot, p)?;
             let count = e.ir.load(chunk.count, i32, 4);
-            let to = cell(&mut e.ir, base, s.ends[0] + 4, p);
+            let to = cell(&mut e.ir, base, s.ends + 4, p);
             e.ir.store(to, count, 4);
             Ok(Vec::new())
         })?;
-        let table = self.add_up(threads, parts)?;
+        let table = s.ends;
+        let all = self.ir.i64(parts);
+        self.add_up(threads, (parts, all))?;
         let more = self.ir.i64(parts + 1);
         self.for_loop((threads.id, more, threads.count.into()), &[], |e, p, _| {
             let from = cell(&mut e.ir, base, table, p);
@@ -241,58 +244,70 @@ impl<'c> Emitter<'c, '_> {
         Ok(self.word(at))
     }
 
-    /// Replaces numbers 1 to `n` of the first table of ends, which all threads have written, by sums up to each, and
-    /// number 0 by 0. Gives the table in which they are.
-    fn add_up(&mut self, threads: Threads<'c>, n: i64) -> Emitted<i64> {
+    /// Replaces numbers 1 to `n`, which is at most `most`, of the table of ends, which all threads have written, by sums up
+    /// to each, and number 0 by 0.
+    fn add_up(&mut self, threads: Threads<'c>, (most, n): (i64, V<'c>)) -> Emitted<()> {
         let (base, s) = threads.shared;
         let i32 = self.ir.types.i32;
         let first = self.ir.cmp_k(Cmp::Eq, threads.id, 0);
         self.when(first, |e| {
             let zero = e.ir.int(i32, 0);
-            for table in s.ends {
-                let at = e.ir.beyond(base, table);
-                e.ir.store(at, zero, 4);
-            }
+            let at = e.ir.beyond(base, s.ends);
+            e.ir.store(at, zero, 4);
             Ok(())
         })?;
         self.meet(threads);
-        let [mut from, mut to] = s.ends;
+        let rounds = (most + i64::from(threads.count) - 1) / i64::from(threads.count);
         let mut by = 1;
-        while by < n {
-            let end = self.ir.i64(n);
-            self.for_loop((threads.id, end, threads.count.into()), &[], |e, p, _| {
-                let at = cell(&mut e.ir, base, from + 4, p);
-                let x = e.ir.load(at, i32, 4);
-                let far = e.ir.cmp_k(Cmp::Sge, p, by);
-                let sum = e.branch(
-                    far,
-                    &[i32],
-                    |e| {
-                        let at = cell(&mut e.ir, base, from + 4 - 4 * by, p);
-                        let y = e.ir.load(at, i32, 4);
-                        Ok(vec![e.ir.add(x, y)])
-                    },
-                    |_| Ok(vec![x]),
-                )?;
-                let at = cell(&mut e.ir, base, to + 4, p);
-                e.ir.store(at, sum[0], 4);
-                Ok(Vec::new())
+        while by < most {
+            let far = self.ir.cmp_k(Cmp::Sgt, n, by);
+            self.when(far, |e| {
+                // What each thread adds is read before any writes.
+                let mut sums = Vec::new();
+                for r in 0..rounds {
+                    let p = e.ir.plus(threads.id, r * i64::from(threads.count));
+                    let inside = e.ir.cmp(Cmp::Slt, p, n);
+                    let far = e.ir.cmp_k(Cmp::Sge, p, by);
+                    let both = e.ir.bin("arith.andi", inside, far);
+                    let sum = e.branch(
+                        both,
+                        &[i32],
+                        |e| {
+                            let at = cell(&mut e.ir, base, s.ends + 4, p);
+                            let x = e.ir.load(at, i32, 4);
+                            let at = e.ir.beyond(at, -4 * by);
+                            let y = e.ir.load(at, i32, 4);
+                            Ok(vec![e.ir.add(x, y)])
+                        },
+                        |e| Ok(vec![e.ir.int(i32, 0)]),
+                    )?;
+                    sums.push((both, p, sum[0]));
+                }
+                e.meet(threads);
+                for (both, p, sum) in sums {
+                    e.when(both, |e| {
+                        let at = cell(&mut e.ir, base, s.ends + 4, p);
+                        e.ir.store(at, sum, 4);
+                        Ok(())
+                    })?;
+                }
+                e.meet(threads);
+                Ok(())
             })?;
-            self.meet(threads);
-            (from, to) = (to, from);
             by *= 2;
         }
-        Ok(from)
+        Ok(())
     }
 
-    /// The last of `n` numbers of a table, which do not fall and begin with 0, that is at most `x`.
-    fn search(&mut self, threads: Threads<'c>, table: i64, n: i64, x: V<'c>) -> V<'c> {
+    /// The last of `n` numbers, which are at most `most`, of a table, which do not fall and begin with 0, that is at most
+    /// `x`.
+    fn search(&mut self, threads: Threads<'c>, table: i64, (most, n): (i64, V<'c>), x: V<'c>) -> V<'c> {
         let (base, _) = threads.shared;
         let mut found = self.ir.i64(0);
-        let mut step = (n as u64).next_power_of_two() as i64 / 2;
+        let last = self.ir.plus(n, -1);
+        let mut step = (most as u64).next_power_of_two() as i64 / 2;
         while step > 0 {
             let next = self.ir.plus(found, step);
-            let last = self.ir.i64(n - 1);
             let inside = self.ir.op("arith.minsi", &[next, last], self.ir.types.i64);
             let at = cell(&mut self.ir, base, table, inside);
             let begin = self.word(at);
@@ -342,18 +357,18 @@ impl<'c> Emitter<'c, '_> {
             },
             |e| Ok(vec![e.ir.int(i32, 0)]),
         )?;
-        let at = cell(&mut self.ir, base, s.ends[0] + 4, threads.id);
+        let at = cell(&mut self.ir, base, s.ends + 4, threads.id);
         self.ir.store(at, count[0], 4);
         self.threads = Some(threads);
         let all = i64::from(threads.count);
-        let table = self.add_up(threads, all)?;
-        let last = self.ir.beyond(base, table + 4 * all);
+        self.add_up(threads, (all, n))?;
+        let last = cell(&mut self.ir, base, s.ends, n);
         let total = self.word(last);
         let zero = self.ir.i64(0);
         self.for_loop((zero, total, all), &[], |e, first, _| {
             let f = e.ir.add(first, threads.id);
             let inside = e.ir.cmp(Cmp::Slt, f, total);
-            e.claim(threads, one, inner, (f, inside), table)?;
+            e.claim(threads, one, inner, (f, inside), (n, total))?;
             Ok(Vec::new())
         })
         .map(drop)
@@ -368,7 +383,7 @@ impl<'c> Emitter<'c, '_> {
         one: &EventBody,
         inner: Inner<'_>,
         (f, inside): (V<'c>, V<'c>),
-        table: i64,
+        (n, total): (V<'c>, V<'c>),
     ) -> Emitted<()> {
         let (base, s) = threads.shared;
         let (i1, i32, i64) = (self.ir.types.i1, self.ir.types.i32, self.ir.types.i64);
@@ -378,15 +393,13 @@ impl<'c> Emitter<'c, '_> {
         let flag = self.ir.beyond(base, s.flag);
         self.threads = None;
         // What a thread that is outside would do is done for the last number, and not written.
-        let last = self.ir.beyond(base, table + 4 * i64::from(threads.count));
-        let total = self.word(last);
         let end = self.ir.plus(total, -1);
         let at = self.ir.op("arith.minsi", &[f, end], i64);
-        let event = self.search(threads, table, threads.count.into(), at);
+        let event = self.search(threads, s.ends, (threads.count.into(), n), at);
         self.events_at(threads, one, event)?;
         // An event that leads to anything meets the condition.
         inner.outer.iter().chain(inner.before).try_for_each(|s| self.stmt(s))?;
-        let start = cell(&mut self.ir, base, table, event);
+        let start = cell(&mut self.ir, base, s.ends, event);
         let start = self.word(start);
         let begin = self.ir.beyond(base, s.begins);
         let begin = self.ir.element(begin, i64, event);

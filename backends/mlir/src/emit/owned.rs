@@ -29,6 +29,11 @@ fn any(block: &Block, is: impl Fn(&Stmt) -> bool) -> bool {
     found
 }
 
+/// Whether a statement computes, reads or writes, and nothing else.
+pub(super) fn plain(s: &Stmt) -> bool {
+    matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. } | Stmt::Store { .. })
+}
+
 /// Whether a block changes a list.
 pub(crate) fn pushes(block: &Block) -> bool {
     any(block, |s| matches!(s, Stmt::Push { .. } | Stmt::Clear { .. }))
@@ -177,8 +182,7 @@ pub(super) struct Inner<'a> {
 /// The loop that a body ends in, perhaps on a condition, if before it, and in it, are no loops, branches or pushes.
 pub(super) fn inner(block: &Block) -> Option<Inner<'_>> {
     let (last, outer) = block.stmts.split_last()?;
-    let pure = |s: &Stmt| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. });
-    let plain = |s: &Stmt| pure(s) || matches!(s, Stmt::Store { .. });
+    let pure = |s: &Stmt| plain(s) && !matches!(s, Stmt::Store { .. });
     let (condition, before, last) = match last {
         Stmt::If { cond, then_body, else_body } if else_body.stmts.is_empty() => {
             let (last, before) = then_body.stmts.split_last()?;

@@ -6,25 +6,35 @@ use crate::ir::{Ir, V};
 pub(crate) const CLAIMS: u32 = 2048;
 
 /// Most pushes of a vector loop that threads do together.
-pub(super) const PUSHES: usize = 8;
+pub(super) const PUSHES: usize = 4;
+
+/// Iterations of a vector loop that pushes that each thread does before what is pushed is listed.
+pub(super) const ROUNDS: i64 = 16;
+
+/// Words of bits that one thread counts.
+pub(crate) const GROUP: i64 = 32;
 
 /// Byte offsets. All numbers have 32 bits but `begins`, which has 64.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     /// A table of `CLAIMS` numbers of threads; all bits set where there is no claim.
     pub claims: i64,
-    /// Where sums end: two tables of as many numbers as there are parts or threads, and one more.
-    pub ends: [i64; 2],
+    /// Where sums end: as many numbers as there are parts or threads, and one more.
+    pub ends: i64,
     /// Where parts of lists begin among all events: as many numbers as there are parts, and one more.
     pub parts: i64,
     /// Events, one for each thread.
     pub events: i64,
     /// Where what an event leads to begins, for each thread.
     pub begins: i64,
-    /// A bit for each thread, [`PUSHES`] times.
-    pub bits: i64,
-    /// Words of 32 bits of each of these.
+    /// A bit for each thread in each of [`ROUNDS`], for each push. No bit is set outside of loops that push.
+    pub bits: [i64; PUSHES],
+    /// Words of 32 bits of a round.
     pub words: i64,
+    /// Groups of [`GROUP`] words.
+    pub groups: i64,
+    /// How many bits are set in each group, for each push.
+    pub sums: [i64; PUSHES],
     /// A flag.
     pub flag: i64,
     /// Bytes of all.
@@ -45,12 +55,14 @@ impl Scratch {
         let begins = take(8 * threads);
         let claims = take(4 * i64::from(CLAIMS));
         let longest = threads.max(parts) + 1;
-        let ends = [take(4 * longest), take(4 * longest)];
+        let ends = take(4 * longest);
         let parts = take(4 * (parts + 1));
         let events = take(4 * threads);
-        let bits = take(4 * words * PUSHES as i64);
+        let groups = (words * ROUNDS + GROUP - 1) / GROUP;
+        let bits = [0; PUSHES].map(|_| take(4 * groups * GROUP));
+        let sums = [0; PUSHES].map(|_| take(4 * groups));
         let flag = take(4);
-        Scratch { claims, ends, parts, events, begins, bits, words, flag, bytes: top as u64 }
+        Scratch { claims, ends, parts, events, begins, bits, words, groups, sums, flag, bytes: top as u64 }
     }
 }
 

@@ -5,7 +5,7 @@
 //! meet before and after whatever writes, so that they read the same.
 
 use super::owned::{self, Inner};
-use super::scratch::{PUSHES, Scratch, cell};
+use super::scratch::{GROUP, PUSHES, ROUNDS, Scratch, cell};
 use super::{Cell, Emitted, Emitter};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, V, Write};
@@ -103,7 +103,7 @@ impl<'c> Emitter<'c, '_> {
         threads: Threads<'c>,
     ) -> How<'a> {
         if vector && owned::pushes(body) {
-            return if pushes_plainly(body) { How::Pushes(var, lo, hi, body) } else { How::Alone };
+            return if pushes_plainly(var, body) { How::Pushes(var, lo, hi, body) } else { How::Alone };
         }
         if vector {
             return How::Divided(var, lo, hi, body);
@@ -163,10 +163,10 @@ impl<'c> Emitter<'c, '_> {
     fn together(&mut self, s: &Stmt, how: How<'_>, threads: Threads<'c>) -> Emitted<()> {
         match how {
             How::Alike | How::Alone => self.stmt(s),
-            How::Divided(var, lo, hi, body) => self.share(threads, (lo, hi), |e, i| {
-                e.index(var, i)?;
-                e.block(body)
-            }),
+            How::Divided(var, lo, hi, body) => {
+                let each = |e: &mut Self, i: &[V<'c>]| e.side_by_side(var, i, body);
+                self.share_by(threads, (lo, hi), self.at_a_time((lo, hi), body, threads), each)
+            }
             How::Pushes(var, lo, hi, body) => self.push_together(threads, var, (lo, hi), body),
             How::Events => match s {
                 Stmt::Events { list, slot, wide, one } => {
@@ -205,19 +205,87 @@ impl<'c> Emitter<'c, '_> {
         &mut self,
         threads: Threads<'c>,
         (lo, hi): (Val, Val),
-        body: impl FnOnce(&mut Self, V<'c>) -> Emitted<()>,
+        body: impl Fn(&mut Self, V<'c>) -> Emitted<()>,
+    ) -> Emitted<()> {
+        self.share_by(threads, (lo, hi), 1, |e, i| i.iter().try_for_each(|i| body(e, *i)))
+    }
+
+    /// Divides the iterations of a loop among the threads, each of which does so many at a time.
+    fn share_by(
+        &mut self,
+        threads: Threads<'c>,
+        (lo, hi): (Val, Val),
+        at_a_time: i64,
+        body: impl Fn(&mut Self, &[V<'c>]) -> Emitted<()>,
     ) -> Emitted<()> {
         let (lo, hi) = (self.typed(lo, ScalarType::I64)?, self.typed(hi, ScalarType::I64)?);
         self.meet(threads);
+        let count = i64::from(threads.count);
         let first = self.ir.add(lo, threads.id);
         self.threads = None;
-        let done = self.for_loop((first, hi, threads.count.into()), &[], |e, i, _| {
-            body(e, i)?;
-            Ok(Vec::new())
-        });
+        let done = self.by_groups((first, hi), (count, at_a_time), body);
         self.threads = Some(threads);
         self.meet(threads);
-        done.map(drop)
+        done
+    }
+
+    /// Runs a body for numbers from `first` on in steps, below `end`: for so many at a time while there are as many.
+    fn by_groups(
+        &mut self,
+        (mut first, end): (V<'c>, V<'c>),
+        (step, at_a_time): (i64, i64),
+        body: impl Fn(&mut Self, &[V<'c>]) -> Emitted<()>,
+    ) -> Emitted<()> {
+        if at_a_time > 1 {
+            // The last of a group is inside if its first is below this.
+            let whole = self.ir.plus(end, -step * (at_a_time - 1));
+            first = self.while_below((first, whole), step * at_a_time, |e, i| {
+                let all: Vec<_> = (0..at_a_time).map(|n| e.ir.plus(i, n * step)).collect();
+                body(e, &all)
+            })?;
+        }
+        self.while_below((first, end), step, |e, i| body(e, &[i])).map(drop)
+    }
+
+    /// Runs a body for numbers from `first` on in steps, below `end`; the first number that is not.
+    fn while_below(
+        &mut self,
+        (first, end): (V<'c>, V<'c>),
+        step: i64,
+        body: impl FnOnce(&mut Self, V<'c>) -> Emitted<()>,
+    ) -> Emitted<V<'c>> {
+        let last = self.for_loop((first, end, step), &[first], |e, i, _| {
+            body(e, i)?;
+            Ok(vec![e.ir.plus(i, step)])
+        })?;
+        Ok(last[0])
+    }
+
+    /// Iterations of a loop side by side, statement by statement, so that what all of them read is on its way at once.
+    fn side_by_side(&mut self, var: Val, numbers: &[V<'c>], body: &Block) -> Emitted<()> {
+        let [i] = numbers else { return self.each_side_by_side(var, numbers, body).map(drop) };
+        self.index(var, *i)?;
+        self.block(body)
+    }
+
+    /// The same for plain statements; pushes are left out. Gives what each iteration has defined.
+    fn each_side_by_side(&mut self, var: Val, numbers: &[V<'c>], body: &Block) -> Emitted<Vec<Vec<Option<Cell<'c>>>>> {
+        let mut own: Vec<_> = numbers.iter().map(|_| self.slots.clone()).collect();
+        for (slots, i) in own.iter_mut().zip(numbers) {
+            std::mem::swap(&mut self.slots, slots);
+            let done = self.index(var, *i);
+            std::mem::swap(&mut self.slots, slots);
+            done?;
+        }
+        for s in body.stmts.iter().filter(|s| !matches!(s, Stmt::Push { .. })) {
+            for slots in &mut own {
+                std::mem::swap(&mut self.slots, slots);
+                let done = self.stmt(s);
+                std::mem::swap(&mut self.slots, slots);
+                done?;
+            }
+        }
+        Ok(own)
     }
 
     /// A loop around a vector loop whose iterations add to one number each: each thread runs it for its own numbers.
@@ -263,146 +331,237 @@ impl<'c> Emitter<'c, '_> {
         after.map(|(_, x)| x).ok_or_else(missing)
     }
 
-    /// A vector loop that pushes: threads put their bits where all see them, and count the ones before their own.
+    /// A vector loop that pushes. A tile of iterations is done without a meeting, each thread setting bits where all see
+    /// them; then threads count the bits before those of a word, and list what it says.
     fn push_together(&mut self, threads: Threads<'c>, var: Val, (lo, hi): (Val, Val), body: &Block) -> Emitted<()> {
+        let at_a_time = self.at_a_time((lo, hi), body, threads);
         let (lo, hi) = (self.typed(lo, ScalarType::I64)?, self.typed(hi, ScalarType::I64)?);
-        let (base, s) = threads.shared;
+        let pushes = pushes_of(body);
+        let count = i64::from(threads.count);
         self.meet(threads);
-        self.for_loop((lo, hi, threads.count.into()), &[], |e, first, _| {
-            let i = e.ir.add(first, threads.id);
-            let inside = e.ir.cmp(Cmp::Slt, i, hi);
+        let done = self.for_loop((lo, hi, count * ROUNDS), &[], |e, first, _| {
+            let end = e.ir.plus(first, count * ROUNDS);
+            let end = e.ir.op("arith.minsi", &[end, hi], e.ir.types.i64);
+            let mut before = Vec::with_capacity(pushes.len());
+            for p in &pushes {
+                let part = e.part;
+                let chunk = e.chunk(p.list, p.slot, part)?;
+                before.push(e.word(chunk.count));
+            }
+            let own = e.ir.add(first, threads.id);
             e.threads = None;
-            let done = e.pushed(inside, i, var, body);
+            let done = e.by_groups((own, end), (count, at_a_time), |e, numbers| {
+                let own = e.each_side_by_side(var, numbers, body)?;
+                for (slots, i) in own.into_iter().zip(numbers) {
+                    let outer = std::mem::replace(&mut e.slots, slots);
+                    let done = e.set_bits(threads, &pushes, (first, *i));
+                    e.slots = outer;
+                    done?;
+                }
+                Ok(())
+            });
             e.threads = Some(threads);
-            let pushed = done?;
-            let i32 = e.ir.types.i32;
-            let own = e.ir.by("arith.divui", threads.id, 32);
-            for (n, s_) in pushed.iter().enumerate() {
-                let table = s.bits + 4 * s.words * n as i64;
-                let at = cell(&mut e.ir, base, table, threads.id);
-                let word = cell(&mut e.ir, base, table, own);
-                let zero = e.ir.int(i32, 0);
-                let clears = e.ir.cmp_k(Cmp::Slt, threads.id, s.words);
-                e.when(clears, |e| {
-                    e.ir.store(at, zero, 4);
-                    Ok(())
-                })?;
-                e.meet(threads);
-                e.when(s_.pushes, |e| {
-                    let bit = e.bit(threads);
-                    e.ir.atomic_or(word, bit);
-                    Ok(())
-                })?;
+            done?;
+            e.meet(threads);
+            e.sums_of_words(threads, pushes.len())?;
+            e.meet(threads);
+            for (n, (p, before)) in pushes.iter().zip(before).enumerate() {
+                e.list_bits(threads, n, p, (first, before))?;
             }
             e.meet(threads);
-            for (n, p) in pushed.iter().enumerate() {
-                let table = s.bits + 4 * s.words * n as i64;
-                e.append(threads, table, own, p)?;
-            }
+            e.clear_bits(threads, pushes.len())?;
+            e.meet(threads);
             Ok(Vec::new())
-        })?;
-        self.meet(threads);
+        });
+        done.map(drop)
+    }
+
+    /// How many iterations of a loop a thread does at a time.
+    fn at_a_time(&self, (lo, hi): (Val, Val), body: &Block, threads: Threads<'c>) -> i64 {
+        let all = match (self.known.get(&lo), self.known.get(&hi)) {
+            _ if (lo, hi) == (Kernel::LO, Kernel::HI) => self.items_each,
+            (Some(lo), Some(hi)) => hi.saturating_sub(*lo).max(0) as u64,
+            _ => return 1,
+        };
+        let some = body.stmts.iter().all(|s| owned::plain(s) || matches!(s, Stmt::Push { .. }));
+        match body.stmts.len() {
+            0..=48 if some && all > 2 * u64::from(threads.count) => 4,
+            49..=96 if some && all > u64::from(threads.count) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Sets the bits of an iteration that pushes.
+    fn set_bits(&mut self, threads: Threads<'c>, pushes: &[Push], (first, i): (V<'c>, V<'c>)) -> Emitted<()> {
+        let (base, s) = threads.shared;
+        for (n, p) in pushes.iter().enumerate() {
+            let condition = self.typed(p.condition, ScalarType::Bool)?;
+            self.when(condition, |e| {
+                // Which round it is, times words of a round, and the word of this thread.
+                let ahead = e.ir.op("arith.subi", &[i, first], e.ir.types.i64);
+                let round = e.ir.by("arith.divui", ahead, threads.count.into());
+                let word = e.ir.times(round, s.words);
+                let own = e.ir.by("arith.divui", threads.id, 32);
+                let word = e.ir.add(word, own);
+                let at = cell(&mut e.ir, base, s.bits[n], word);
+                let (i32, id) = (e.ir.types.i32, threads.id);
+                let id = e.ir.op("arith.trunci", &[id], i32);
+                let bit = e.ir.by("arith.andi", id, 31);
+                let one = e.ir.int(i32, 1);
+                let bit = e.ir.bin("arith.shli", one, bit);
+                e.ir.atomic_or(at, bit);
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 
-    /// The bit of this thread in its word.
-    fn bit(&mut self, threads: Threads<'c>) -> V<'c> {
-        let i32 = self.ir.types.i32;
-        let id = self.ir.op("arith.trunci", &[threads.id], i32);
-        let at = self.ir.by("arith.andi", id, 31);
-        let one = self.ir.int(i32, 1);
-        self.ir.bin("arith.shli", one, at)
+    /// The number of bits of a word, as an `i64`.
+    fn bits_of(&mut self, word: V<'c>) -> V<'c> {
+        let bits = self.ir.intrinsic("llvm.ctpop", &[word], self.ir.types.i32);
+        self.ir.op("arith.extui", &[bits], self.ir.types.i64)
     }
 
-    /// Appends what threads push, whose bits all see, to a list.
-    fn append(&mut self, threads: Threads<'c>, table: i64, own: V<'c>, p: &Pushed<'c>) -> Emitted<()> {
+    /// Counts the bits of each [`GROUP`] words, of so many lists.
+    fn sums_of_words(&mut self, threads: Threads<'c>, lists: usize) -> Emitted<()> {
         let (base, s) = threads.shared;
-        let (i32, i64) = (self.ir.types.i32, self.ir.types.i64);
-        let zero = self.part;
-        let chunk = self.chunk(p.list, p.slot, zero)?;
-        let n = self.word(chunk.count);
-        let mut all = self.ir.i64(0);
-        let mut before = self.ir.i64(0);
-        for w in 0..s.words {
-            let k = self.ir.i64(w);
-            let at = cell(&mut self.ir, base, table, k);
-            let word = self.ir.load(at, i32, 4);
-            let bits = self.ir.intrinsic("llvm.ctpop", &[word], i32);
-            let bits = self.ir.op("arith.extui", &[bits], i64);
-            let earlier = self.ir.cmp(Cmp::Slt, k, own);
-            let zero = self.ir.i64(0);
-            let more = self.ir.select(earlier, bits, zero);
-            before = self.ir.add(before, more);
-            all = self.ir.add(all, bits);
+        let i32 = self.ir.types.i32;
+        for n in 0..lists {
+            // Each list has threads of its own, as far as there are as many.
+            let shift = self.ir.plus(threads.id, -(s.groups * n as i64 % i64::from(threads.count)));
+            let wrapped = self.ir.plus(shift, threads.count.into());
+            let early = self.ir.cmp_k(Cmp::Slt, shift, 0);
+            let start = self.ir.select(early, wrapped, shift);
+            let end = self.ir.i64(s.groups);
+            self.for_loop((start, end, threads.count.into()), &[], |e, g, _| {
+                let word = e.ir.times(g, GROUP);
+                let from = cell(&mut e.ir, base, s.bits[n], word);
+                let mut sum = e.ir.i64(0);
+                for k in 0..GROUP {
+                    let at = e.ir.beyond(from, 4 * k);
+                    let word = e.ir.load(at, i32, 4);
+                    let bits = e.bits_of(word);
+                    sum = e.ir.add(sum, bits);
+                }
+                let to = cell(&mut e.ir, base, s.sums[n], g);
+                let sum = e.ir.op("arith.trunci", &[sum], i32);
+                e.ir.store(to, sum, 4);
+                Ok(Vec::new())
+            })?;
         }
-        // All have read the count.
-        self.meet(threads);
-        self.when(p.pushes, |e| {
-            let at = cell(&mut e.ir, base, table, own);
+        Ok(())
+    }
+
+    /// Takes the bits of so many lists away.
+    fn clear_bits(&mut self, threads: Threads<'c>, lists: usize) -> Emitted<()> {
+        let (base, s) = threads.shared;
+        let (end, none) = (self.ir.i64(s.words * ROUNDS), self.ir.int(self.ir.types.i32, 0));
+        self.for_loop((threads.id, end, threads.count.into()), &[], |e, w, _| {
+            for table in &s.bits[..lists] {
+                let at = cell(&mut e.ir, base, *table, w);
+                e.ir.store(at, none, 4);
+            }
+            Ok(Vec::new())
+        })
+        .map(drop)
+    }
+
+    /// Lists what bits say, after the `before` numbers that are listed.
+    fn list_bits(&mut self, threads: Threads<'c>, n: usize, p: &Push, (first, before): (V<'c>, V<'c>)) -> Emitted<()> {
+        let (base, s) = threads.shared;
+        let i32 = self.ir.types.i32;
+        let part = self.part;
+        let chunk = self.chunk(p.list, p.slot, part)?;
+        let end = self.ir.i64(s.words * ROUNDS);
+        let (zero, none) = (self.ir.i64(0), self.ir.int(i32, 0));
+        self.for_loop((threads.id, end, threads.count.into()), &[], |e, w, _| {
+            let at = cell(&mut e.ir, base, s.bits[n], w);
             let word = e.ir.load(at, i32, 4);
-            let bit = e.bit(threads);
-            let below = e.ir.by("arith.subi", bit, 1);
-            let lower = e.ir.bin("arith.andi", word, below);
-            let lower = e.ir.intrinsic("llvm.ctpop", &[lower], i32);
-            let lower = e.ir.op("arith.extui", &[lower], i64);
-            let rank = e.ir.add(before, lower);
-            let rank = e.ir.add(n, rank);
-            let to = e.ir.element(chunk.first, i32, rank);
-            let short = e.ir.op("arith.trunci", &[p.index], i32);
-            e.ir.store(to, short, 4);
-            Ok(())
+            let some = e.ir.cmp(Cmp::Ne, word, none);
+            e.when(some, |e| {
+                let group = e.ir.by("arith.divui", w, GROUP);
+                let start = e.ir.times(group, GROUP);
+                let sum = e.for_loop((zero, group, 1), &[before], |e, g, sum| {
+                    let at = cell(&mut e.ir, base, s.sums[n], g);
+                    let more = e.word(at);
+                    Ok(vec![e.ir.add(sum[0], more)])
+                })?;
+                let to = e.for_loop((start, w, 1), &sum, |e, u, sum| {
+                    let at = cell(&mut e.ir, base, s.bits[n], u);
+                    let word = e.ir.load(at, i32, 4);
+                    let more = e.bits_of(word);
+                    Ok(vec![e.ir.add(sum[0], more)])
+                })?;
+                let round = e.ir.by("arith.divui", w, s.words);
+                let own = e.ir.by("arith.remui", w, s.words);
+                let ahead = e.ir.times(round, threads.count.into());
+                let own = e.ir.times(own, 32);
+                let number = e.ir.add(first, ahead);
+                let number = e.ir.add(number, own);
+                e.each_bit(word, |e, bit, k| {
+                    let at = e.ir.add(to[0], k);
+                    let at = e.ir.element(chunk.first, i32, at);
+                    let number = e.ir.add(number, bit);
+                    let number = e.ir.op("arith.trunci", &[number], i32);
+                    e.ir.store(at, number, 4);
+                })
+            })?;
+            Ok(Vec::new())
         })?;
         let first = self.ir.cmp_k(Cmp::Eq, threads.id, 0);
         self.when(first, |e| {
-            let n = e.ir.add(n, all);
-            let n = e.ir.op("arith.trunci", &[n], i32);
-            e.ir.store(chunk.count, n, 4);
+            let all = e.ir.i64(s.groups);
+            let sum = e.for_loop((zero, all, 1), &[before], |e, g, sum| {
+                let at = cell(&mut e.ir, base, s.sums[n], g);
+                let more = e.word(at);
+                Ok(vec![e.ir.add(sum[0], more)])
+            })?;
+            let sum = e.ir.op("arith.trunci", &[sum[0]], i32);
+            e.ir.store(chunk.count, sum, 4);
             Ok(())
-        })?;
-        self.meet(threads);
-        Ok(())
+        })
     }
 
-    /// One iteration without its pushes, if it is inside; what is pushed.
-    fn pushed(&mut self, inside: V<'c>, i: V<'c>, var: Val, body: &Block) -> Emitted<Vec<Pushed<'c>>> {
-        let (i1, i64) = (self.ir.types.i1, self.ir.types.i64);
-        let pushes: Vec<_> = (body.stmts.iter())
-            .filter_map(|s| match s {
-                Stmt::Push { list, slot, cond, index } => Some((*list, *slot, *cond, *index)),
-                _ => None,
-            })
-            .collect();
-        let types: Vec<_> = pushes.iter().flat_map(|_| [i1, i64]).collect();
-        let values = self.branch(
-            inside,
-            &types,
-            |e| {
-                e.index(var, i)?;
-                let plain = body.stmts.iter().filter(|s| !matches!(s, Stmt::Push { .. }));
-                plain.clone().try_for_each(|s| e.stmt(s))?;
-                let mut values = Vec::new();
-                for (_, _, cond, index) in &pushes {
-                    values.push(e.typed(*cond, ScalarType::Bool)?);
-                    values.push(e.typed(*index, ScalarType::I64)?);
-                }
-                Ok(values)
-            },
-            |e| {
-                let (no, zero) = (e.ir.int(i1, 0), e.ir.i64(0));
-                Ok(pushes.iter().flat_map(|_| [no, zero]).collect())
-            },
-        )?;
-        let pairs = pushes.iter().zip(values.chunks_exact(2));
-        Ok(pairs.map(|((list, slot, ..), v)| Pushed { list: *list, slot: *slot, pushes: v[0], index: v[1] }).collect())
+    /// Calls `body` with the number of each bit that is set, and how many were before it.
+    fn each_bit(&mut self, word: V<'c>, body: impl FnOnce(&mut Self, V<'c>, V<'c>)) -> Emitted<()> {
+        let (i32, i64) = (self.ir.types.i32, self.ir.types.i64);
+        let (none, zero) = (self.ir.int(i32, 0), self.ir.i64(0));
+        let more = self.region(&[i32, i64], |e, a| {
+            let some = e.ir.cmp(Cmp::Ne, a[0], none);
+            e.ir.raw("scf.condition", &[some, a[0], a[1]], &[], &[], Vec::new());
+            Ok(())
+        })?;
+        let next = self.region(&[i32, i64], |e, a| {
+            let below = e.ir.by("arith.subi", a[0], 1);
+            let rest = e.ir.bin("arith.andi", a[0], below);
+            let ones = e.ir.int(i32, -1);
+            let lower = e.ir.bin("arith.xori", a[0], ones);
+            let lower = e.ir.bin("arith.andi", lower, below);
+            let bit = e.bits_of(lower);
+            body(e, bit, a[1]);
+            let k = e.ir.plus(a[1], 1);
+            e.ir.r#yield(&[rest, k]);
+            Ok(())
+        })?;
+        self.ir.raw("scf.while", &[word, zero], &[i32, i64], &[], vec![more, next]);
+        Ok(())
     }
 }
 
-/// What an iteration pushes.
-struct Pushed<'c> {
+/// A push of a vector loop.
+struct Push {
     list: nc_ir::kernel::ListId,
     slot: Val,
-    pushes: V<'c>,
-    index: V<'c>,
+    condition: Val,
+}
+
+/// The pushes of the body of a vector loop.
+fn pushes_of(body: &Block) -> Vec<Push> {
+    let push = |s: &Stmt| match s {
+        Stmt::Push { list, slot, cond, .. } => Some(Push { list: *list, slot: *slot, condition: *cond }),
+        _ => None,
+    };
+    body.stmts.iter().filter_map(push).collect()
 }
 
 impl<'c> Meet<'c> {
@@ -415,18 +574,21 @@ impl<'c> Meet<'c> {
     }
 }
 
-/// Whether all pushes of the body of a vector loop are statements of it, to slots from outside, and nothing is cleared.
-fn pushes_plainly(body: &Block) -> bool {
+/// Whether all pushes of the body of a loop are statements of it that push its number, to slots from outside, and nothing is
+/// cleared.
+fn pushes_plainly(var: Val, body: &Block) -> bool {
     let (mut all, mut cleared) = (0, false);
     owned::each(body, &mut |s| match s {
         Stmt::Push { .. } => all += 1,
         Stmt::Clear { .. } => cleared = true,
         _ => {}
     });
-    let slots: Vec<Val> =
-        (body.stmts.iter()).filter_map(|s| if let Stmt::Push { slot, .. } = s { Some(*slot) } else { None }).collect();
     let inside = owned::defined(body);
-    !cleared && slots.len() == all && all <= PUSHES && slots.iter().all(|s| !inside.contains(s))
+    let own = body
+        .stmts
+        .iter()
+        .filter(|s| matches!(s, Stmt::Push { slot, index, .. } if *index == var && !inside.contains(slot)));
+    !cleared && all <= PUSHES && own.count() == all
 }
 
 /// Whether event loops of these bodies do only what threads can divide.
