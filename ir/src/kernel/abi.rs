@@ -175,16 +175,6 @@ pub trait Code: Send + Sync {
     fn take_fault(&self) -> Option<String> {
         None
     }
-
-    /// Whether a call as part 0 runs all parts, so that no other has to be called.
-    fn runs_all_parts(&self) -> bool {
-        false
-    }
-
-    /// What the machine that this runs on failed at since the last call, if it is one that can fail.
-    fn take_failure(&self) -> Option<Diagnostic> {
-        None
-    }
 }
 
 /// A host array of a [`Batch`].

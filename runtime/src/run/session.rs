@@ -20,7 +20,7 @@ pub struct Session {
 
 impl Session {
     /// A session before its first tick, with a thread for each part of the program but the first, which the caller's
-    /// thread runs, unless the code runs all parts by itself.
+    /// thread runs.
     ///
     /// # Errors
     /// E0650, E0652; E0653 if the image is not one of code in this process.
@@ -29,8 +29,7 @@ impl Session {
             return Err(Diagnostic::error_nowhere("E0653", "a session of a program without machine code"));
         };
         let arena = Frames::zeros(image.layout.arena_bytes, "state")?;
-        let team = image.parts() > 1 && !code.runs_all_parts();
-        let team = if team { Some(Team::start(image.parts())?) } else { None };
+        let team = if image.parts() > 1 { Some(Team::start(image.parts())?) } else { None };
         let mut session = Session { image, code, arena, tick: 0, team };
         session.reset();
         Ok(session)
@@ -83,9 +82,6 @@ impl Machine for Session {
         }
         if let Some(fault) = self.code.take_fault() {
             return Err(Diagnostic::error_nowhere("E0654", format!("the program broke its word: {fault}")));
-        }
-        if let Some(failure) = self.code.take_failure() {
-            return Err(failure);
         }
         self.tick += ticks;
         Ok(())
