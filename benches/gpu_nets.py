@@ -95,8 +95,10 @@ def w4(peers, folder):
     m = module_of(os.path.join(peers, "w4_rnn_step", "net.py"), "net_w4")
     path, states = m.onnx_model("lstm", 512, 1, m.T, os.path.join(folder, "lstm.onnx"))
     zeros = {s: np.zeros((1, 1, 512), np.float32) for s in states}
-    np.savez(os.path.join(folder, "in.npz"), X=m.inputs(512), **zeros)
-    return Job(path, ["--stream"], ["--input", os.path.join(folder, "in.npz")])
+    np.savez(os.path.join(folder, "in.npz"), X=m.inputs(512))
+    np.savez(os.path.join(folder, "first.npz"), **zeros)
+    bind = ["--bind", os.path.join(folder, "first.npz")]
+    return Job(path, ["--stream", *bind], ["--input", os.path.join(folder, "in.npz")])
 
 
 def w5(peers, folder):
