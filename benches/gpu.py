@@ -33,10 +33,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gpu_nets import EXAMPLES, PEER_FILES, PEERS, ROOT, SWEEP
+from gpu_nets import EXAMPLES, PEER_FILES, PEERS, ROOT
 from gpu_torch import beside
 
 BEGIN = time.monotonic()
+
+# Networks that are also timed with other numbers of blocks than the default.
+SWEPT = ["cuba", "egru_lm", "motion", "w1_4000", "w1_40000", "w2_1", "w2_32", "w4", "w5"]
 
 
 def say(text):
@@ -61,7 +64,6 @@ def fill(a):
     todo = dict(EXAMPLES)
     if peers:
         todo.update(PEERS)
-        todo.update(SWEEP if a.sweep else {})
         for f in PEER_FILES:
             to = os.path.join(a.folder, "peers", f)
             os.makedirs(os.path.dirname(to), exist_ok=True)
@@ -79,6 +81,8 @@ def fill(a):
                 command = [a.nc, "compile", job.model, *job.compiler, "--target", "gpu", "--samples", str(job.samples)]
                 if "--max-memory" in job.runner:
                     command += ["--max-memory", "64G"]
+                for blocks in a.blocks if name in SWEPT else []:
+                    call([*command, "--blocks", blocks, "--kernel-cache", cache, "-o", out])
                 told = call([*command, "--kernel-cache", cache, "-o", out])
                 plan = json.load(open(os.path.join(out, "gpu.json")))
                 size = lambda b: b["len"] * {"64": 8, "32": 4, "16": 2}.get(b["elem"][-2:], 1)
@@ -91,7 +95,7 @@ def fill(a):
                 say(f"{name} FAILED: {e}")
     env = {**os.environ, "NC_KERNEL_CACHE": os.path.abspath(cache)}
     if not a.only:
-        for paths in ["tests/filetests", "examples"]:
+        for paths in ["tests/filetests"]:
             done = subprocess.run([a.nc, "test", "--target", "gpu-host", paths], cwd=ROOT, env=env,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             say(f"nc test --target gpu-host {paths}: {(done.stdout.strip().splitlines() or ['nothing'])[-1]}")
@@ -191,14 +195,16 @@ class Runner:
         call([self.a.nc, "run", job.model, *job.compiler, *job.runner, "--output", want], max(self.left(), 1))
         return job, want
 
-    def one(self, name, job, want):
+    def one(self, name, job, want, blocks=None):
         a, folder = self.a, os.path.dirname(want)
         got = os.path.join(folder, "got.npz")
         command = [a.nc, "run", job.model, *job.compiler, *job.runner, "--target", "gpu", "--kernel-cache", self.cache]
         command += ["--repeat", str(a.reps), "--timings", "json", "--output", got]
-        t = json.loads(call(command, max(min(self.left(), a.limit), 1)).strip().splitlines()[-1])
+        if blocks:
+            command += ["--blocks", blocks]
+        t = json.loads(call(command, max(min(self.left(), a.each), 1)).strip().splitlines()[-1])
         bad, most = errors(want, got)
-        ticks, fact = t["ticks"], self.facts.get(name, {})
+        ticks, fact = t["ticks"], dict(self.facts.get(name, {}))
         wall = statistics.median(t["seconds"]) / ticks
         device = statistics.median(t["device_seconds"]) / ticks if "device_seconds" in t else None
         least = None
@@ -213,6 +219,8 @@ class Runner:
         row = {"differ": bad, "most": most, "ticks": ticks, "samples": job.samples, "device": device, "wall": wall,
                "floor": least, "compile": t["compile_seconds"], **fact}
         shown = device if device is not None else wall
+        if blocks:
+            name, row["blocks"], fact["blocks"] = f"  {blocks} blocks", int(blocks), int(blocks)
         line = f"{name:12} {bad} differ" + (f" (at most {most:g})" if bad else "")
         line += f", {shown * 1e6:9.3f} us per tick on the device, {wall * 1e6:9.3f} with copies"
         if job.samples > 1:
@@ -221,10 +229,17 @@ class Runner:
         say(line + f", {fact.get('blocks', '?')} blocks of {fact.get('threads', '?')}, {ticks} ticks")
         return row
 
+    def tried(self, name, what):
+        try:
+            self.rows[name] = what()
+        except Exception as e:  # noqa: BLE001 - whatever fails, the others are run
+            self.rows[name] = {"failed": str(e) or type(e).__name__}
+            say(f"{name:12} FAILED {self.rows[name]['failed']}")
+
     def models(self):
         a = self.a
         have_peers = os.path.isdir(os.path.join(a.folder, "peers"))
-        todo = {**EXAMPLES, **(PEERS if have_peers else {}), **(SWEEP if have_peers and a.sweep else {})}
+        todo = {**EXAMPLES, **(PEERS if have_peers else {})}
         todo = {n: m for n, m in todo.items() if not a.only or n in a.only}
         with tempfile.TemporaryDirectory() as tmp, ThreadPoolExecutor(4) as pool:
             # Made first and run last, since it takes long to make; the device is free for the others meanwhile.
@@ -235,7 +250,9 @@ class Runner:
                     job, want = ready[name].result(timeout=max(self.left(), 1))
                     if self.left() <= 0:
                         raise RuntimeError("no time is left")
-                    self.rows[name] = self.one(name, job, want)
+                    self.tried(name, lambda: self.one(name, job, want))
+                    for blocks in a.blocks if name in SWEPT else []:
+                        self.tried(f"{name} blocks {blocks}", lambda b=blocks: self.one(name, job, want, b))
                 except Exception as e:  # noqa: BLE001 - whatever fails, the others are run
                     self.rows[name] = {"failed": str(e) or type(e).__name__}
                     say(f"{name:12} FAILED {self.rows[name]['failed']}")
@@ -246,10 +263,9 @@ class Runner:
         """The file tests and examples, and the suites."""
         a = self.a
         env = {**os.environ, "NC_KERNEL_CACHE": os.path.abspath(self.cache)}
-        inner = os.listdir(os.path.join(ROOT, "tests/filetests"))
-        folders = [os.path.join("tests/filetests", d) for d in sorted(inner)]
-        folders = [d for d in folders if os.path.isdir(os.path.join(ROOT, d))]
-        groups = {d: [a.nc, "test", "--target", "gpu", d] for d in [*folders, "examples"]}
+        inner = sorted(os.listdir(os.path.join(ROOT, "tests/filetests")))
+        folders = [d for d in (os.path.join("tests/filetests", d) for d in inner) if os.path.isdir(os.path.join(ROOT, d))]
+        groups = {d: [a.nc, "test", "--target", "gpu", d] for d in folders}
         suites = os.path.join(a.folder, "suites.py")
         for suite in ("recordings", "models"):
             if os.path.exists(suites) and os.path.isdir(os.path.join(a.folder, "data", suite)):
@@ -344,8 +360,9 @@ def main():
     p.add_argument("--only", type=lambda s: s.split(","))
     p.add_argument("--reps", type=int, default=7)
     p.add_argument("--budget", type=float, default=220, help="seconds after which nothing begins")
-    p.add_argument("--limit", type=float, default=90, help="seconds for one model, one folder of tests, or one suite")
-    p.add_argument("--sweep", action="store_true", help="other numbers of blocks, too")
+    p.add_argument("--each", type=float, default=30, help="seconds for one model")
+    p.add_argument("--blocks", type=lambda s: s.split(","), default=[], help="numbers of blocks to try, for some models")
+    p.add_argument("--limit", type=float, default=90, help="seconds for one folder of tests, or one suite")
     p.add_argument("--no-torch", action="store_true")
     p.add_argument("--no-tests", action="store_true")
     p.add_argument("--json")

@@ -96,10 +96,11 @@ def w2(batch):
 def w4(peers, folder):
     m = module_of(os.path.join(peers, "w4_rnn_step", "net.py"), "net_w4")
     path, states = m.onnx_model("lstm", 512, 1, m.T, os.path.join(folder, "lstm.onnx"))
-    np.savez(os.path.join(folder, "first.npz"), **{s: np.zeros((1, 1, 512), np.float32) for s in states})
+    zeros = {s: np.zeros((1, 1, 512), np.float32) for s in states}
     np.savez(os.path.join(folder, "in.npz"), X=m.inputs(512))
-    first = ["--stream", "--bind", os.path.join(folder, "first.npz")]
-    return Job(path, first, ["--input", os.path.join(folder, "in.npz")])
+    np.savez(os.path.join(folder, "first.npz"), **zeros)
+    bind = ["--bind", os.path.join(folder, "first.npz")]
+    return Job(path, ["--stream", *bind], ["--input", os.path.join(folder, "in.npz")])
 
 
 def w5(peers, folder):
@@ -134,33 +135,12 @@ EXAMPLES = {n: example(n) for n in ("cuba", "classifier", "egru_lm", "learn", "l
 PEERS = {
     "w1_4000": w1(4000, 5000),
     "w1_40000": w1(40000, 2000),
-    "w1_400000": w1(400000, 1000),
+    "w1_400000": w1(400000, 500),
     "w2_1": w2(1),
     "w2_32": w2(32),
     "w2_1024": w2(1024),
     "w4": w4,
     "w5": w5,
 }
-
-
-def with_blocks(make, blocks):
-    def again(peers, folder):
-        job = make(peers, folder)
-        job.compiler += ["--blocks", str(blocks)]
-        return job
-
-    return again
-
-
-# The same with other numbers of blocks than are chosen.
-TRIED = {
-    "w1_4000": [2, 4, 8, 16, 32],
-    "w1_40000": [1, 8, 64, 128],
-    "w2_1": [1, 2, 16, 32],
-    "w2_32": [1, 2, 16],
-    "w4": [16, 32, 64],
-    "w5": [32, 64],
-}
-SWEEP = {f"{n}@{b}": with_blocks(PEERS[n], b) for n, all in TRIED.items() for b in all}
 # What `run` of peers needs of their folder.
 PEER_FILES = ["w2_dense_snn/net.py", "w4_rnn_step/net.py", "w5_egru/net.py"]
