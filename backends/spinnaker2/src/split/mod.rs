@@ -16,10 +16,12 @@
 
 mod build;
 mod facts;
+mod pipeline;
 mod run;
 mod uses;
 
 pub use build::split;
+pub use pipeline::{Pipelined, pipeline};
 pub use run::Board;
 pub(crate) use uses::{Use, axis_of, constant, for_rows, row_count, uses};
 
