@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 /// What stands behind a value that is used whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Can be computed anywhere, from constants and the tick.
     Anywhere,
     /// An input of the model.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Node(usize),
 }
 
-pub(super) struct Facts {
+pub(crate) struct Facts {
     pub module: Module,
     /// What a value that leaves the model was before it got a node of its own.
     pub original: FxHashMap<ValueId, ValueId>,

@@ -15,10 +15,10 @@
 //! whole, in one piece.
 
 mod build;
-mod facts;
+pub(crate) mod facts;
 mod pipeline;
 mod run;
-mod uses;
+pub(crate) mod uses;
 
 pub use build::split;
 pub use pipeline::{Pipelined, pipeline};
