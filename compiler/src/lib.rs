@@ -20,6 +20,7 @@ pub mod saturate;
 pub mod solve;
 pub mod states;
 pub mod tables;
+pub mod unroll;
 
 pub use pipeline::{Compiled, Level, LineHome, Math, Options, PassTime, StateHome, compile, prepare};
 

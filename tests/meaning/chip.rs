@@ -21,7 +21,7 @@ use nc_spinnaker2::machine::Machine;
 use nc_spinnaker2::scheduler::Word;
 use std::sync::{Arc, Mutex};
 
-struct Tools;
+pub struct Tools;
 
 /// `svc #0; bx lr` as a relocatable object.
 fn service_call() -> Vec<u8> {
@@ -94,13 +94,13 @@ impl Toolchain for Tools {
     }
 }
 
-fn machine(name: &str) -> Machine {
+pub fn machine(name: &str) -> Machine {
     Machine::named(name).expect("a machine")
 }
 
-struct Built {
-    mapping: Mapping,
-    bundle: Bundle,
+pub struct Built {
+    pub mapping: Mapping,
+    pub bundle: Bundle,
 }
 
 fn built(module: &Module, options: &Options) -> Result<Built, Vec<Diagnostic>> {
@@ -112,19 +112,19 @@ fn built(module: &Module, options: &Options) -> Result<Built, Vec<Diagnostic>> {
 }
 
 impl Built {
-    fn emulator(&self) -> Emulator {
+    pub fn emulator(&self) -> Emulator {
         let mut e = Emulator::new(&self.bundle).expect("a bundle");
         serve(&mut e, &self.mapping, &Tools);
         e
     }
 }
 
-fn bytes(inputs: &[Tensor]) -> Vec<Vec<u8>> {
+pub fn bytes(inputs: &[Tensor]) -> Vec<Vec<u8>> {
     inputs.iter().map(|t| t.bytes().to_vec()).collect()
 }
 
 /// What the emulator has for an array after a tick.
-fn result(e: &Emulator, stream: Option<usize>, like: &Tensor) -> Tensor {
+pub fn result(e: &Emulator, stream: Option<usize>, like: &Tensor) -> Tensor {
     let bytes = e.result(stream.expect("a stream"));
     Tensor::from_bytes(like.dtype(), like.shape().to_vec(), &bytes).expect("of the array's size")
 }
@@ -205,7 +205,7 @@ fn example(name: &str) -> Module {
     nc_ir::graph::text::parse(&text).expect("a graph")
 }
 
-fn inputs(module: &Module, ticks: usize, seed: u64) -> Vec<Vec<Tensor>> {
+pub fn inputs(module: &Module, ticks: usize, seed: u64) -> Vec<Vec<Tensor>> {
     let mut r = seed;
     (0..ticks).map(|_| module.inputs.iter().map(|p| random(module.graph.ty(p.value), &mut r)).collect()).collect()
 }
@@ -371,7 +371,7 @@ fn a_manifest_is_read_as_it_was_written() {
     let text = b.bundle.manifest.text().expect("JSON");
     assert_eq!(Manifest::parse(&text).expect("a manifest"), b.bundle.manifest);
     assert!(
-        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 2", "\"version\": 9")).is_err()
+        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 3", "\"version\": 9")).is_err()
     );
     let html = nc_spinnaker2::report::html(&b.bundle.manifest);
     assert!(html.contains("<svg") && html.contains("Layers") && !html.contains("http"));

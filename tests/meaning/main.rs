@@ -12,3 +12,4 @@ mod nir_back;
 mod onnx;
 mod products;
 mod reference;
+mod retimed;

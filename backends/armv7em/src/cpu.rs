@@ -49,6 +49,9 @@ impl Flags {
     }
 }
 
+/// Halfwords by which decoded code grows.
+const STEP: usize = 512;
+
 /// One core with its memory, which lies at address 0.
 #[derive(Clone, Debug)]
 pub struct Cpu {
@@ -68,7 +71,7 @@ pub struct Cpu {
     pub(crate) memory: Vec<u8>,
     /// Bytes at the start of memory that hold code and cannot be written by the core.
     pub(crate) code_bytes: u32,
-    /// Decoded code, one for each halfword.
+    /// Decoded code, one for each halfword, as far as some was needed.
     pub(crate) code: Vec<Inst>,
     /// Program counter in halfwords.
     pub(crate) at: u32,
@@ -87,7 +90,7 @@ impl Cpu {
             cycles: 0,
             memory: vec![0; bytes],
             code_bytes: code_bytes as u32,
-            code: vec![Inst::new(Op::New, 1, 0, 0, 0, 0); code_bytes.div_ceil(2)],
+            code: Vec::new(),
             at: 0,
         }
     }
@@ -104,9 +107,18 @@ impl Cpu {
         target.copy_from_slice(bytes);
         if !bytes.is_empty() && address < self.code_bytes {
             // What stands before may be an IT instruction that reaches in, or a long instruction's first half.
-            self.code.fill(Inst::new(Op::New, 1, 0, 0, 0, 0));
+            self.code.clear();
         }
         true
+    }
+
+    /// Makes room for the decoded form of a halfword. False if it is no code.
+    pub(crate) fn reach(&mut self, at: u32) -> bool {
+        let (at, all) = (at as usize, self.code_bytes.div_ceil(2) as usize);
+        if at < all && at >= self.code.len() {
+            self.code.resize((at + 1).next_multiple_of(STEP).min(all), Inst::new(Op::New, 1, 0, 0, 0, 0));
+        }
+        at < all
     }
 
     /// The program counter.
@@ -123,13 +135,15 @@ impl Cpu {
     pub(crate) fn decode(&mut self, at: u32) {
         let mut at = at as usize;
         let mut block = decode::Block::default();
-        while at < self.code.len() {
+        let all = self.code_bytes.div_ceil(2) as usize;
+        while at < all {
+            self.reach(at as u32);
             let half = |k: usize| match self.memory.get(2 * k..2 * k + 2) {
                 Some(b) => u16::from_le_bytes([b[0], b[1]]),
                 None => 0,
             };
             // A long instruction may not reach beyond the code.
-            let next = if at + 1 < self.code.len() { Some(half(at + 1)) } else { None };
+            let next = if at + 1 < all { Some(half(at + 1)) } else { None };
             let inst = block.next(half(at), next, (at as u32) << 1);
             // Inside an IT block the first decoding counts, which began at the IT instruction.
             if self.code[at].op != Op::New {

@@ -130,6 +130,9 @@ impl Cpu {
         let end = self.instructions.saturating_add(limit);
         while self.instructions < end {
             let Some(&inst) = self.code.get(self.at as usize) else {
+                if self.reach(self.at) {
+                    continue;
+                }
                 return Stop::Memory { address: self.pc(), target: self.pc(), what: "no code is there" };
             };
             if inst.op == Op::New {

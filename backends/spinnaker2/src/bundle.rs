@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What [`Manifest::format`] says.
 pub const FORMAT: &str = "nc-spinnaker2";
 /// What [`Manifest::version`] says.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Name of the manifest in a bundle.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub version: u32,
     /// Share of the elements of values that are mostly zero that slots are sized for, from 0 to 1.
     pub activity: f64,
+    /// The model is retimed: each port says by how much.
+    pub pipeline: bool,
     /// Name of the model.
     pub model: String,
     /// Seconds of the model's clock, if it has one.
@@ -102,6 +104,8 @@ pub struct Port {
     pub shape: Vec<u64>,
     /// It is there in ticks that are multiples of this.
     pub every: u64,
+    /// Ticks that an output or a probe comes later than in the model, which is retimed. Before, it is zero.
+    pub latency: u64,
     /// The stream that carries it; `None` for an input that nothing reads.
     pub stream: Option<usize>,
 }

@@ -93,4 +93,10 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A bound on the neurons of a core names a population or layer that the model does not have, or one that is \
          computed whole on one core.",
     ),
+    (
+        "E0865",
+        "a run that cannot be retimed",
+        "`pipeline` makes outputs come some ticks later than in the model. A model without ticks, whose run is one \
+         inference or a whole sequence, has no later ticks in which they could come.",
+    ),
 ];

@@ -67,6 +67,8 @@ pub struct Options {
     pub activity: f64,
     /// Seconds of a tick on the chip; as long as slots, host link and the model's clock ask for by default.
     pub tick: Option<f64>,
+    /// The model is retimed, see [`crate::split::pipeline`]; whoever prepares the module does that.
+    pub pipeline: bool,
     /// Most synapses to expand.
     pub max_synapses: u64,
 }
@@ -84,6 +86,7 @@ impl Options {
             moves: 20_000,
             activity: 1.0,
             tick: None,
+            pipeline: false,
             max_synapses: 1 << 28,
         }
     }
@@ -417,7 +420,7 @@ pub fn build(
     let port = |name: &str, v: ValueId, every: u64, stream: Option<usize>| {
         let ty = module.graph.ty(v);
         let (name, dtype) = (name.to_owned(), ty.dtype.name().to_owned());
-        Port { name, dtype, shape: ty.extents().unwrap_or_default(), every, stream }
+        Port { name, dtype, shape: ty.extents().unwrap_or_default(), every, latency: 0, stream }
     };
     let plan = &mapping.plan;
     let slots = plan::slots(&mapping.split);
@@ -425,6 +428,7 @@ pub fn build(
         format: FORMAT.to_owned(),
         version: VERSION,
         activity: options.activity,
+        pipeline: options.pipeline,
         model: module.name.clone(),
         dt: module.dt.map(|d| d.0),
         machine: machine.clone(),

@@ -99,7 +99,39 @@ pub fn summary(m: &Manifest) -> String {
         None => out.push('\n'),
     }
     let _ = writeln!(out, "limit     {}", limit(m));
+    if let Some(text) = latency(m) {
+        let _ = writeln!(out, "pipeline  {text}");
+    }
     out
+}
+
+/// How much later outputs and probes of a retimed model come; `None` if it is not retimed.
+pub fn latency(m: &Manifest) -> Option<String> {
+    if !m.pipeline {
+        return None;
+    }
+    let ports = || m.outputs.iter().chain(&m.probes);
+    if ports().all(|p| p.latency == 0) {
+        return Some(
+            "every output comes in its own tick: no part of the model feeds another within a tick, or all \
+                     depend on each other"
+                .to_owned(),
+        );
+    }
+    let ms = |ticks: u64| match m.dt {
+        Some(dt) => format!(" ({})", time(ticks as f64 * dt)),
+        None => String::new(),
+    };
+    let one = |p: &crate::bundle::Port| {
+        let ticks = if p.latency == 1 { "tick" } else { "ticks" };
+        format!("{} by {} {ticks}{}", p.name, p.latency, ms(p.latency))
+    };
+    let late: Vec<String> = ports().filter(|p| p.latency > 0).take(12).map(one).collect();
+    let more = match ports().filter(|p| p.latency > 0).count() {
+        n if n > late.len() => format!(" and {} more", n - late.len()),
+        _ => String::new(),
+    };
+    Some(format!("later than in the model, and zero before: {}{more}", late.join(", ")))
 }
 
 /// What a run on the emulated chip took: a line for time, energy and packets each. Of several samples the mean.
@@ -121,6 +153,9 @@ pub fn run(m: &Manifest, runs: &[Statistics]) -> String {
         energy(joules / n),
         joules / seconds
     );
+    if let Some(text) = latency(m) {
+        let _ = writeln!(out, "  pipeline: {text}");
+    }
     let _ = writeln!(
         out,
         "  energy per tick: {} for chips, {} for sleeping cores, {} for cycles; routers and links are not counted",

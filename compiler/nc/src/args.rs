@@ -507,6 +507,10 @@ pub struct ChipArgs {
     /// model's clock
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub tick: Option<Duration>,
+    /// Give each part that feeds another a tick of its own, so that all work at once: outputs come so many ticks later,
+    /// and are the same to the bit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub pipeline: Option<bool>,
 }
 
 impl ChipArgs {
@@ -521,6 +525,7 @@ impl ChipArgs {
         all.placement = all.placement.or(block.placement);
         all.activity = all.activity.or(block.activity);
         all.tick = all.tick.or_else(|| block.tick.clone());
+        all.pipeline = all.pipeline.or(block.pipeline);
         all
     }
 }

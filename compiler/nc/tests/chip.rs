@@ -115,6 +115,7 @@ fn a_setting_that_cannot_be_is_refused_by_name() {
         ("tick = -2 ms", "E0862", "a length of time such as 2 ms"),
         ("dead = \"0\"", "E0862", "each CHIP:CORE"),
         ("pieces = 2; pieces = 3", "E0862", "`pieces`: it is set twice"),
+        ("pipeline = 1", "E0862", "`pipeline` is true or false"),
     ] {
         // Whatever is done with the model.
         let e = with_block(settings).nc(&["check", "m.nd"]).fails(code).err;
@@ -197,6 +198,30 @@ mod with_code {
         std::fs::remove_file(p.path("b").join(few.iter().find(|n| n.ends_with(".elf")).expect("an image")))
             .expect("gone");
         p.nc(&["run", "b", "--input", "in.npz"]).fails("E0857");
+    }
+
+    #[test]
+    fn a_retimed_model_says_how_late_it_is() {
+        let p =
+            Place::with(&format!("{NET}\ntarget spinnaker2 {{\n  pipeline = true\n}}\n").replace("; delay = 2", ""));
+        let x: Vec<bool> = (0..40 * 20).map(|k| (k * 7 + k / 20) % 5 == 0).collect();
+        p.npz("in.npz", &[("x", Tensor::from_bools(vec![40, 20], &x).expect("as many"))]);
+        let said = p.nc(&["compile", "m.nd", "--target", "spinnaker2", "--pieces", "2", "--output", "b"]).ok().out;
+        let late = "later than in the model, and zero before: q by 1 tick, v by 1 tick";
+        assert!(said.contains(late), "{said}");
+        let page = std::fs::read_to_string(p.path("b/report.html")).expect("a report");
+        assert!(page.contains(late), "{page}");
+        assert!(p.nc(&["run", "b", "--input", "in.npz"]).ok().out.contains(late));
+        p.nc(&["run", "b", "--input", "in.npz", "--output", "late.npz"]).ok();
+        p.nc(&["run", "m.nd", "--input", "in.npz", "--output", "a.npz", "--target", "interp"]).ok();
+        let bytes = |file: &str, name: &str| p.array(file, name).bytes().to_vec();
+        assert_eq!(bytes("a.npz", "p"), bytes("late.npz", "p"));
+        let (now, late) = (bytes("a.npz", "v"), bytes("late.npz", "v"));
+        assert!(now.iter().any(|b| *b != 0) && late[..48].iter().all(|b| *b == 0) && late[48..] == now[..39 * 48]);
+        let run =
+            ["run", "m.nd", "--input", "in.npz", "--output", "c.npz", "--target", "spinnaker2", "--pipeline=false"];
+        p.nc(&run).ok();
+        assert_eq!(bytes("a.npz", "v"), bytes("c.npz", "v"));
     }
 
     #[test]

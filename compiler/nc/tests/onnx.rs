@@ -362,3 +362,12 @@ fn what_does_not_fit_a_sequence_is_refused() {
     p.npz("in.npz", &[("x", f32s(&[2], &[1.0, 2.0]))]);
     p.nc(&run).fails("E1011");
 }
+
+#[test]
+fn what_has_no_ticks_is_not_retimed() {
+    let p = double();
+    let map = ["compile", "m.onnx", "--dim", "n=7", "--target", "spinnaker2", "--emit", "map", "--output", "o"];
+    p.nc(&[&map[..], &["--pipeline=false"]].concat()).ok();
+    let e = p.nc(&[&map[..], &["--pipeline"]].concat()).fails("E0865").err;
+    assert!(e.contains("a run of the model is one inference"), "{e}");
+}

@@ -41,16 +41,13 @@ pub fn check(
     cores(m).map_err(one)?;
     interface(m, module).map_err(one)?;
     routes(m).map_err(one)?;
-    let mut pieces = Vec::new();
-    for c in &m.cores {
-        pieces.push(piece(bundle, c).map_err(one)?);
-    }
     let mut model = graph::Model::new(module, max_synapses);
     let mut initial = Vec::new();
     let mut errors = Vec::new();
-    for (c, p) in m.cores.iter().zip(&pieces) {
-        let proved = match p {
-            Some(p) => graph::prove(&mut model, p, c, m),
+    // Graphs are read twice, not kept: together they take more memory than the model.
+    for c in &m.cores {
+        let proved = match piece(bundle, c).map_err(one)? {
+            Some(p) => graph::prove(&mut model, &p, c, m),
             None => Ok(vec![None; c.receives.len()]),
         };
         match proved {
@@ -65,7 +62,9 @@ pub fn check(
     let found: Vec<Mutex<Option<String>>> = m.cores.iter().map(|_| Mutex::new(None)).collect();
     tools.execute(m.cores.len(), &|k| {
         let c = &m.cores[k];
-        if let Err(e) = image::check(bundle, c, pieces[k].as_ref(), &initial[k], module, tools, &receivers) {
+        let read = piece(bundle, c);
+        let checked = read.and_then(|p| image::check(bundle, c, p.as_ref(), &initial[k], module, tools, &receivers));
+        if let Err(e) = checked {
             *found[k].lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{} ({}): {e}", c.place, c.name));
         }
     });

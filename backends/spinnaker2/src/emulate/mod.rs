@@ -17,7 +17,7 @@ use crate::machine::Level;
 use network::Network;
 pub use network::Traffic;
 pub use pe::{Answer, Pe, Service, Writes};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Runs a function for each number below the first argument, in any order, perhaps at once.
 pub type Executor<'a> = &'a (dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Sync);
@@ -160,8 +160,9 @@ impl Statistics {
 /// A bundle that runs.
 #[derive(Debug)]
 pub struct Emulator {
-    manifest: Manifest,
-    fresh: Vec<Pe>,
+    manifest: Arc<Manifest>,
+    /// Images of the cores, from which they start anew.
+    images: Vec<Arc<[u8]>>,
     pes: Vec<Mutex<Pe>>,
     network: Network,
     idle: Network,
@@ -177,7 +178,7 @@ impl Clone for Emulator {
     fn clone(&self) -> Emulator {
         Emulator {
             manifest: self.manifest.clone(),
-            fresh: self.fresh.clone(),
+            images: self.images.clone(),
             pes: self.pes.iter().map(|p| Mutex::new(lock(p).clone())).collect(),
             network: self.network.clone(),
             idle: self.idle.clone(),
@@ -205,20 +206,21 @@ impl Emulator {
         if m.tables.len() as u64 != m.machine.chip_count() {
             return Err(format!("{} routing tables for {} chips", m.tables.len(), m.machine.chip_count()));
         }
-        let mut fresh = Vec::with_capacity(m.cores.len());
+        let (mut images, mut pes) = (Vec::with_capacity(m.cores.len()), Vec::with_capacity(m.cores.len()));
         for c in &m.cores {
             let streams = c.sends.iter().map(|s| s.stream).chain(c.receives.iter().map(|r| r.stream));
             if c.slot as usize >= m.slots.len() || streams.into_iter().any(|s| s >= m.streams.len()) {
                 return Err(format!("{}: a slot or a stream that is not there", c.place));
             }
             let image = bundle.files.get(&c.image).ok_or_else(|| format!("{} is missing", c.image))?;
-            fresh.push(Pe::new(c, image, &m.machine).map_err(|e| format!("{}: {e}", c.image))?);
+            pes.push(Mutex::new(Pe::new(c, image, &m.machine).map_err(|e| format!("{}: {e}", c.image))?));
+            images.push(Arc::from(image.as_slice()));
         }
         let network = Network::new(m);
         Ok(Emulator {
-            manifest: m.clone(),
-            pes: fresh.iter().map(|p| Mutex::new(p.clone())).collect(),
-            fresh,
+            manifest: Arc::new(m.clone()),
+            pes,
+            images,
             idle: network.clone(),
             network,
             tick: 0,
@@ -231,7 +233,18 @@ impl Emulator {
 
     /// The state before the first tick.
     pub fn reset(&mut self) {
-        self.pes = self.fresh.iter().map(|p| Mutex::new(p.clone())).collect();
+        let m = &self.manifest;
+        for ((pe, c), image) in self.pes.iter().zip(&m.cores).zip(&self.images) {
+            let mut pe = lock(pe);
+            // The image came to sleep before, so it does again; otherwise the core says so in the next tick.
+            match Pe::new(c, image, &m.machine) {
+                Ok(mut new) => {
+                    new.service = pe.service.take();
+                    *pe = new;
+                }
+                Err(why) => pe.stopped = Some(why),
+            }
+        }
         self.network = self.idle.clone();
         (self.tick, self.sent) = (0, 0);
         self.slots.fill([0; 2]);
@@ -239,9 +252,6 @@ impl Emulator {
 
     /// Says what `svc` does on a core, by its number in the manifest.
     pub fn serve(&mut self, core: usize, service: Service) {
-        if let Some(pe) = self.fresh.get_mut(core) {
-            pe.service = Some(service.clone());
-        }
         if let Some(pe) = self.pes.get(core) {
             lock(pe).service = Some(service);
         }

@@ -74,6 +74,9 @@ fn head(m: &Manifest, out: &mut String) {
         let _ = write!(out, "<div><b>{}</b><span class=\"n\">{}</span></div>", escaped(&big), escaped(&small));
     }
     out.push_str("</div>");
+    if let Some(text) = super::latency(m) {
+        let _ = write!(out, "<p>Pipeline: {}.</p>", escaped(&text));
+    }
 }
 
 /// Energy of a tick with all cores asleep, and with each busy throughout its slot.

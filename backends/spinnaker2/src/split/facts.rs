@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 /// What stands behind a value that is used whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Can be computed anywhere, from constants and the tick.
     Anywhere,
     /// An input of the model.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Node(usize),
 }
 
-pub(super) struct Facts {
+pub(crate) struct Facts {
     pub module: Module,
     /// What a value that leaves the model was before it got a node of its own.
     pub original: FxHashMap<ValueId, ValueId>,
@@ -204,6 +204,15 @@ impl Facts {
 
     /// The nodes that must have run before node `k` in the same tick, with 1 if a packet lies between.
     pub fn before(&self, k: usize, split: &[bool]) -> Vec<(usize, u32)> {
+        let node = |(kind, by)| match kind {
+            Kind::Node(d) => Some((d, by)),
+            _ => None,
+        };
+        self.leaves(k, split).into_iter().filter_map(node).collect()
+    }
+
+    /// What node `k` is computed from, behind movements of data that it does itself, with 1 if a packet lies between.
+    pub fn leaves(&self, k: usize, split: &[bool]) -> Vec<(Kind, u32)> {
         let node = &self.module.graph.nodes[k];
         let uses = uses(&self.module, node);
         let own = node.results.first().map(|r| self.population[r.index()]);
@@ -211,23 +220,18 @@ impl Facts {
         for (j, a) in node.args.iter().enumerate() {
             let rows = uses.as_ref().is_some_and(|u| u[j] == Use::Rows);
             if rows && !self.turned(*a) || self.local(*a, own, split) {
-                if let Kind::Node(d) = self.kind(*a) {
-                    found.push((d, 0));
-                }
+                found.push((self.kind(*a), 0));
                 continue;
             }
             let mut open = vec![*a];
             while let Some(v) = open.pop() {
                 if v != *a && self.local(v, own, split) {
-                    if let Kind::Node(d) = self.kind(v) {
-                        found.push((d, 0));
-                    }
+                    found.push((self.kind(v), 0));
                     continue;
                 }
                 match self.whole_kind(v) {
                     Kind::Moved(m) => open.extend(&self.module.graph.nodes[m].args),
-                    Kind::Node(d) => found.push((d, 1)),
-                    _ => {}
+                    kind => found.push((kind, 1)),
                 }
             }
         }

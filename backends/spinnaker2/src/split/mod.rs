@@ -15,11 +15,13 @@
 //! whole, in one piece.
 
 mod build;
-mod facts;
+pub(crate) mod facts;
+mod pipeline;
 mod run;
-mod uses;
+pub(crate) mod uses;
 
 pub use build::split;
+pub use pipeline::{Pipelined, pipeline};
 pub use run::Board;
 pub(crate) use uses::{Use, axis_of, constant, for_rows, row_count, uses};
 

@@ -1,6 +1,6 @@
 //! `nc compile --target spinnaker2` and `nc view`.
 
-use super::{Tools, bundle, fitted, folder, options, prepare};
+use super::{Tools, bundle, fitted, folder, options, prepare, timed};
 use crate::args::{CompileArgs, Emit, Target, ViewArgs};
 use crate::compile::{make_folder, write_all};
 use crate::render::Reporter;
@@ -19,7 +19,9 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
             .into());
     }
     let loaded = driver::load(&args.model, &[], reporter)?;
-    let options = options(&args.chip.over(&loaded.chip))?;
+    let chip = args.chip.over(&loaded.chip);
+    timed(&chip, &loaded.form)?;
+    let options = options(&chip)?;
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let passes = args.passes.options(Target::Spinnaker2, args.model.max_memory);
     let mut tools = Tools { passes, threads: args.threads, lean: false };
@@ -32,7 +34,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         folder::tidy(&args.output, &files)?;
         return print(&nc_spinnaker2::report::summary(&bundle.manifest));
     }
-    let solved = prepare(module.clone(), &tools)?;
+    let solved = prepare(module.clone(), &options, &tools)?.module;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     for e in &args.emit {
         match e {

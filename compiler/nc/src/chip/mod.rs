@@ -10,6 +10,7 @@ pub use folder::{is_bundle, read};
 pub use machine::{Chip, Numbers, face_of_bundle};
 
 use crate::args::ChipArgs;
+use crate::driver::Form;
 use nc_compiler::cost::Repr;
 use nc_ir::Diagnostic;
 use nc_ir::graph::Module;
@@ -18,6 +19,7 @@ use nc_ir::kernel::abi::Layout;
 use nc_spinnaker2::bundle::{Bundle, Place};
 use nc_spinnaker2::compile::{Options, Toolchain};
 use nc_spinnaker2::machine::{MACHINES, Machine};
+use nc_spinnaker2::split::Pipelined;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -126,16 +128,58 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
     options.seed = args.placement.unwrap_or(options.seed);
     options.activity = args.activity.unwrap_or(options.activity);
     options.tick = args.tick.as_ref().map(|t| t.seconds);
+    options.pipeline = args.pipeline.unwrap_or(false);
     Ok(options)
 }
 
-/// The module that is split: its equations solved, its populations vectors.
+/// Refuses to retime what does not run tick by tick: its only frames would come too late.
+///
+/// # Errors
+/// E0865.
+pub fn timed(args: &ChipArgs, form: &Form) -> Result<(), Diagnostic> {
+    let what = match form {
+        Form::Once { .. } => "a run of the model is one inference",
+        Form::Sequence { .. } => "a run of the model is a whole sequence",
+        Form::Ticks => return Ok(()),
+    };
+    match args.pipeline {
+        Some(true) => Err(Diagnostic::error_nowhere("E0865", format!("the model cannot be retimed: {what}"))
+            .with_hint("compile it without `pipeline`")),
+        _ => Ok(()),
+    }
+}
+
+/// The module that is split: its equations solved, its populations vectors, retimed if that is asked for.
 ///
 /// # Errors
 /// What the passes refuse; E0851.
-pub fn prepare(module: Module, tools: &Tools) -> Result<Module, Vec<Diagnostic>> {
+pub fn prepare(module: Module, options: &Options, tools: &Tools) -> Result<Pipelined, Vec<Diagnostic>> {
     let module = nc_compiler::prepare(module, &tools.passes, &mut Vec::new())?;
-    nc_spinnaker2::flatten::flatten(&module).map_err(|e| vec![e.diagnostic()])
+    let module = nc_spinnaker2::flatten::flatten(&module).map_err(|e| vec![e.diagnostic()])?;
+    match options.pipeline {
+        true => nc_spinnaker2::split::pipeline(&module).map_err(|e| vec![e.diagnostic()]),
+        false => Ok(Pipelined::unchanged(module)),
+    }
+}
+
+/// Most nodes of loops that are written out for a model that does not fit with them.
+const MAX_UNROLLED: usize = 20_000;
+
+/// A module whose loops are written out, so that their iterations are split like all else, if it has any.
+///
+/// # Errors
+/// What the passes refuse.
+pub fn unrolled(module: &Module, tools: &Tools) -> Result<Option<Module>, Vec<Diagnostic>> {
+    // Folded, so that the number of iterations is known where it can be.
+    let reference = nc_compiler::Options { max_memory: tools.passes.max_memory, ..nc_compiler::Options::reference() };
+    let mut module = nc_compiler::prepare(module.clone(), &reference, &mut Vec::new())?;
+    let failed = |e: nc_ir::graph::OpError| vec![Diagnostic::error_nowhere("E0851", format!("a loop: {e}"))];
+    Ok((nc_compiler::unroll::run(&mut module, MAX_UNROLLED).map_err(failed)? > 0).then_some(module))
+}
+
+/// True for what a model is refused for that may be too large for a core.
+fn too_large(e: &[Diagnostic]) -> bool {
+    e.iter().any(|d| matches!(d.code, "E0852" | "E0854"))
 }
 
 /// Does something with these tools, and again with products as small as they can be if it does not fit the machine.
@@ -157,10 +201,24 @@ pub fn fitted<T>(tools: &mut Tools, f: impl Fn(&Tools) -> Result<T, Vec<Diagnost
 /// # Errors
 /// What the passes, the mapping and the code generator refuse.
 pub fn bundle(module: Module, options: &Options, tools: &mut Tools) -> Result<Bundle, Vec<Diagnostic>> {
-    let module = prepare(module, tools)?;
+    let whole = bundle_of(module.clone(), options, tools);
+    match whole {
+        // A loop is computed whole, on one core, as long as it fits there.
+        Err(e) if too_large(&e) => match unrolled(&module, tools)? {
+            Some(module) => bundle_of(module, options, tools),
+            None => Err(e),
+        },
+        done => done,
+    }
+}
+
+fn bundle_of(module: Module, options: &Options, tools: &mut Tools) -> Result<Bundle, Vec<Diagnostic>> {
+    let pipelined = prepare(module, options, tools)?;
+    let module = &pipelined.module;
     fitted(tools, |tools| {
-        let bundle = nc_spinnaker2::compile::compile(&module, options, tools)?;
-        nc_spinnaker2::check::check(&bundle, &module, options.max_synapses, tools)?;
+        let mut bundle = nc_spinnaker2::compile::compile(module, options, tools)?;
+        pipelined.note(&mut bundle.manifest);
+        nc_spinnaker2::check::check(&bundle, module, options.max_synapses, tools)?;
         Ok(bundle)
     })
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 const NAME: &str = "spinnaker2";
 /// Its settings. Each is an option of the command line as well.
 const KEYS: &[&str] =
-    &["machine", "performance", "dead", "pieces", "*.neurons_per_core", "placement", "activity", "tick"];
+    &["machine", "performance", "dead", "pieces", "*.neurons_per_core", "placement", "activity", "tick", "pipeline"];
 
 /// The target with its settings.
 pub fn spec() -> TargetSpec {
@@ -77,6 +77,10 @@ fn set(chip: &mut ChipArgs, s: &Setting, folder: &Path) -> Result<(), String> {
                 chip.tick = Some(Duration { seconds: ms * 1e-3, text: format!("{ms}ms") });
             }
             _ => return Err("a length of time such as 2 ms".to_owned()),
+        },
+        "pipeline" => match s.value {
+            SettingValue::Bool(x) => chip.pipeline = Some(x),
+            _ => return Err("true or false".to_owned()),
         },
         path => {
             let name = path.strip_suffix(".neurons_per_core").ok_or("not a setting")?;

@@ -2,15 +2,16 @@
 
 use nc_ir::kernel::{Block, Program, Role, Stmt};
 
-/// Bytes that a tick may touch before one block is too few.
-const ALONE: u64 = 256 << 10;
+/// Bytes that a tick may touch before one block is too few: blocks that wait for each other take a microsecond and more
+/// each time.
+const ALONE: u64 = 1 << 20;
 /// Bytes that a tick touches for each block beyond that.
-const EACH: u64 = 64 << 10;
+const EACH: u64 = 32 << 10;
 /// Most blocks of a sample: the multiprocessors of large devices, about. Threads of more blocks would wait longer for each
 /// other than they take for their share.
 const MOST: u64 = 128;
-/// Most blocks of all samples together, of which so many run at a time.
-const TOTAL: u64 = 4 * MOST;
+/// Most blocks of all samples together: one for each multiprocessor, about, since blocks that share one wait for it.
+const TOTAL: u64 = MOST;
 /// What share of the rows of an event-driven product a tick is taken to read: one in so many.
 const ACTIVE: u64 = 10;
 
@@ -102,13 +103,13 @@ mod tests {
         // Numbers are thousands of bytes: 4 * 256 each.
         let of = |state, dense, sparse, samples| blocks(&program(state * K, dense * K, sparse * K), samples);
         assert_eq!(of(2, 2, 2, None), 1);
-        assert_eq!(of(100, 155, 0, None), 1);
-        assert_eq!(of(100, 156, 0, None), 4);
-        assert_eq!(of(0, 640, 0, None), 10);
-        assert_eq!(of(0, 0, 6400, None), 10);
+        assert_eq!(of(500, 523, 0, None), 1);
+        assert_eq!(of(500, 524, 0, None), 32);
+        assert_eq!(of(0, 1280, 0, None), 40);
+        assert_eq!(of(0, 0, 12800, None), 40);
         assert_eq!(of(0, 0, 1 << 20, None), 128);
         // Many samples fill the device by themselves.
-        assert_eq!([1, 4, 32, 512, 1024].map(|n| of(0, 1 << 20, 0, Some(n))), [128, 128, 16, 1, 1]);
+        assert_eq!([1, 4, 32, 512, 1024].map(|n| of(0, 1 << 20, 0, Some(n))), [128, 32, 4, 1, 1]);
         assert_eq!(of(2, 2, 2, Some(1000)), 1);
     }
 }

@@ -40,7 +40,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         drop(AtomicFile::create(path)?);
     }
     let plotted = args.plot.as_deref().map(plot::kind_of).transpose()?;
-    let Subject { name, dt, face, form, kind, fingerprint, mut times, chip, model } = Subject::of(args, reporter)?;
+    let Subject { name, dt, face, form, kind, fingerprint, mut times, settings, model } = Subject::of(args, reporter)?;
     let mut inputs = Inputs::open(args.input.as_deref(), &face.inputs, &form, kind, args.model.max_memory, reporter)?;
     let asked = (args.steps, args.duration.as_ref());
     let ticks = ticks(asked, (&name, dt), &form, inputs.extent.ticks)?;
@@ -74,7 +74,11 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
                 options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
             }
             match target {
-                Target::Spinnaker2 => machine::on_chip(*module, &args.chip.over(&chip), &options, &mut times)?,
+                Target::Spinnaker2 => {
+                    let own = args.chip.over(&settings);
+                    chip::timed(&own, &form)?;
+                    machine::on_chip(*module, &own, &options, &mut times)?
+                }
                 _ => {
                     let wanted = gpu::Wanted::of(&args.gpu, Some(samples.unwrap_or(1) as u64));
                     machine::build(*module, target, &options, &wanted, &mut cache, &mut times)?
@@ -192,7 +196,7 @@ struct Subject {
     kind: ModelKind,
     fingerprint: Fingerprint,
     times: Times,
-    chip: ChipArgs,
+    settings: ChipArgs,
     model: Model,
 }
 
@@ -216,7 +220,7 @@ impl Subject {
             kind: loaded.kind,
             fingerprint: loaded.fingerprint,
             times: loaded.times,
-            chip: loaded.chip,
+            settings: loaded.chip,
             model: Model::Module(Box::new(module)),
         })
     }
@@ -246,7 +250,7 @@ impl Subject {
             kind: ModelKind::Nd,
             fingerprint: Fingerprint::default(),
             times: Times::new(),
-            chip: ChipArgs::default(),
+            settings: ChipArgs::default(),
             model,
         };
         if gpu::is_bundle(&m.model) {

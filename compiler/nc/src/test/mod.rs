@@ -191,7 +191,8 @@ impl Runner<'_> {
             }
         }
         let setup = match setup(spec, &module, self.args.max_memory) {
-            Ok(setup) => Setup { chip, ..setup },
+            // What is expected is what the model gives in its own ticks.
+            Ok(setup) => Setup { chip: ChipArgs { pipeline: Some(false), ..chip }, ..setup },
             Err(Errors(list)) => return self.close(&file, title, Some(listed(&list, &sources)), start),
         };
         // The interpreter first: what it gives is what --bless writes, and what other targets are held against.
