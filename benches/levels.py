@@ -1,9 +1,11 @@
 """Times models at -O2 against -O0, both in one run, and prints the ratios.
 
-    python3 levels.py [--nc ../target/release/nc] [--models FOLDER] [--rounds 5] [--reps 5] [--profile] [MODEL=INPUT ..]
+    python3 levels.py [--nc ../target/release/nc] [--models FOLDER] [--peers BENCH] [--rounds 5] [--reps 5] [--profile]
+                      [MODEL=INPUT ..]
 
 FOLDER holds folders of a model each: `model.onnx` with `in.npz`, and `model.nir` with `nir_in.npz`, where there are such.
-A pair MODEL=INPUT names one more. Without either, products that this script makes are timed: dense, pruned and spiking
+BENCH is the folder that `run.py` takes: the networks of the benches beside this script are timed. A pair MODEL=INPUT names
+one more model. Without any of these, products that this script makes are timed: dense, pruned and spiking
 ones. With --profile, each model is profiled first, on the same input. Levels take turns, so that a busy machine slows
 both; what counts is the fastest run of each. The results of both levels are compared to the bit. Exits with 1 if a
 model is slower than 1.05 times its time at -O0 or differs.
@@ -17,6 +19,7 @@ import sys
 import tempfile
 
 import numpy as np
+import run as benches
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -62,6 +65,18 @@ def found(folder):
     return out
 
 
+def benched(peers, folder):
+    """The networks of the benches, with what nc is told about them."""
+    out = []
+    for name, prepare in benches.WORK.items():
+        own = os.path.join(folder, name)
+        os.makedirs(own)
+        os.environ["BENCH_CACHE"] = os.path.join(own, "cache")
+        w = prepare(os.path.abspath(peers), own)
+        out.append((name, benches.place(w, own), None, w.nc))
+    return out
+
+
 def sample(source, folder, model):
     """The first sample of an input with a batch axis, for a model that runs one at a time."""
     if not model.endswith((".nir", ".nd")):
@@ -93,7 +108,7 @@ def run(nc, args):
     return done.stdout
 
 
-def measure(a, name, model, source):
+def measure(a, name, model, source, more=()):
     with tempfile.TemporaryDirectory() as tmp:
         extra = ["--no-profile"]
         # A .nir file has no tick; a `card.json` beside it may say which one it was made for.
@@ -102,20 +117,23 @@ def measure(a, name, model, source):
         if model.endswith(".nir") and os.path.exists(card):
             dt = json.load(open(card)).get("nir", {}).get("dt")
             tick = ["--dt", str(dt)] if dt else []
+        given = ["--input", source] if source else list(more)
         try:
             try:
-                run(a.nc, ["run", model, *tick, "--input", source, "-O0", *extra, "--repeat", "1", "--timings", "json"])
+                run(a.nc, ["run", model, *tick, *given, "-O0", *extra, "--repeat", "1", "--timings", "json"])
             except RuntimeError:
-                source = sample(source, tmp, model)
+                if not source:
+                    raise
+                given = ["--input", sample(source, tmp, model)]
             if a.profile:
                 kept = os.path.join(tmp, "profile.json")
-                run(a.nc, ["profile", model, *tick, "--input", source, "-o", kept])
+                run(a.nc, ["profile", model, *tick, *given, "-o", kept])
                 extra = ["--profile", kept]
             best, out = {}, {}
             for turn in range(a.rounds):
                 for level in ("0", "2"):
                     known = extra if level == "2" else ["--no-profile"]
-                    args = ["run", model, *tick, "--input", source, "-O" + level, *known]
+                    args = ["run", model, *tick, *given, "-O" + level, *known]
                     if turn == 0:
                         out[level] = os.path.join(tmp, level + ".npz")
                         run(a.nc, [*args, "--output", out[level]])
@@ -145,6 +163,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--nc", default=os.path.join(HERE, "..", "target", "release", "nc"))
     p.add_argument("--models")
+    p.add_argument("--peers", help="the folder that run.py takes: times the networks of the benches")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--reps", type=int, default=5)
     p.add_argument("--profile", action="store_true")
@@ -154,6 +173,7 @@ def main():
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         work = found(a.models) if a.models else []
+        work += benched(a.peers, tmp) if a.peers else []
         work += [(os.path.basename(m), m, i) for m, i in (pair.split("=", 1) for pair in a.pairs)]
         work = work or made(tmp)
         return 0 if all([measure(a, *w) for w in work if a.only in w[0]]) else 1

@@ -105,6 +105,16 @@ def w5(peers, tmp):
 WORK = {"w1_4000": w1(4000), "w1_40000": w1(40000), "w2": w2, "w5": w5}
 
 
+def place(w, folder):
+    """Writes the model of a workload to a folder, with what it needs."""
+    text = open(os.path.join(HERE, w.model)).read()
+    path = os.path.join(folder, w.model)
+    with open(path, "w") as f:
+        f.write(text.replace("../examples/cuba.nd", "cuba.nd"))
+    shutil.copy(os.path.join(HERE, "..", "examples", "cuba.nd"), folder)
+    return path
+
+
 def last_json(command):
     """The last line that a command prints, as JSON."""
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -115,10 +125,7 @@ def measure(name, a):
     with tempfile.TemporaryDirectory() as tmp:
         os.environ["BENCH_CACHE"] = os.path.join(tmp, "cache")
         w = WORK[name](os.path.abspath(a.peers), tmp)
-        text = open(os.path.join(HERE, w.model)).read()
-        with open(os.path.join(tmp, w.model), "w") as f:
-            f.write(text.replace("../examples/cuba.nd", "cuba.nd"))
-        shutil.copy(os.path.join(HERE, "..", "examples", "cuba.nd"), tmp)
+        model = place(w, tmp)
         # The peers build into a folder beside themselves: work on a copy.
         copy = os.path.join(tmp, "peers", os.path.basename(w.folder))
         shutil.copytree(w.folder, copy)
@@ -128,7 +135,7 @@ def measure(name, a):
                 os.chmod(os.path.join(root, entry), 0o755)
         os.makedirs(os.path.join(copy, ".cache"), exist_ok=True)
         out = os.path.join(tmp, "out.npz")
-        nc = [a.nc, "run", os.path.join(tmp, w.model), *w.nc, "--threads", "1", "--output", out]
+        nc = [a.nc, "run", model, *w.nc, "--threads", "1", "--output", out]
         nc += ["--repeat", str(a.reps), "--timings", "json"]
         c = [sys.executable, os.path.join(copy, "run_native_c.py"), *w.c, "--reps", str(a.reps)]
         if a.cpu is not None:

@@ -1,6 +1,6 @@
 //! The list of passes, in order, with the time each takes.
 
-use crate::cost::{Choice, Wishes};
+use crate::cost::{Choice, Counted, Wishes};
 use crate::saturate::Region;
 use crate::{Errors, fold, hoist, lower, saturate, solve, states, tables};
 use nc_ir::Diagnostic;
@@ -148,11 +148,16 @@ pub struct Compiled {
 /// # Errors
 /// An ODE system that its solver cannot take; `E0799` if a pass wrote a graph that breaks a constraint.
 pub fn prepare(module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<Module, Errors> {
-    Ok(optimise(module, options, times)?.0)
+    Ok(optimise(module, options, times, &mut Counted::default())?.0)
 }
 
 /// As [`prepare`], with what saturation did to each graph.
-fn optimise(mut module: Module, options: &Options, times: &mut Vec<PassTime>) -> Result<(Module, Vec<Region>), Errors> {
+fn optimise(
+    mut module: Module,
+    options: &Options,
+    times: &mut Vec<PassTime>,
+    counted: &mut Counted,
+) -> Result<(Module, Vec<Region>), Errors> {
     timed(times, "fold", || fold::run(&mut module));
     timed(times, "solve", || solve::run(&mut module))?;
     timed(times, "fold again", || fold::run(&mut module));
@@ -161,7 +166,7 @@ fn optimise(mut module: Module, options: &Options, times: &mut Vec<PassTime>) ->
         timed(times, "states", || states::run(&mut module));
     }
     if options.level > Level::O0 {
-        regions = timed(times, "saturate", || saturate::run(&mut module, options))?;
+        regions = timed(times, "saturate", || saturate::run(&mut module, options, counted))?;
         timed(times, "hoist", || hoist::run(&mut module));
         timed(times, "tables", || tables::run(&mut module))?;
         timed(times, "fold last", || fold::run(&mut module));
@@ -187,8 +192,10 @@ const PACKING: &str = "  of that, packing weights";
 /// a program that breaks a constraint.
 pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
     let mut times = Vec::new();
-    let (module, saturation) = optimise(module, options, &mut times)?;
-    let lowered = timed(&mut times, "lower", || lower::lower(&module, options))?;
+    let mut counted = Counted::default();
+    let (module, saturation) = optimise(module, options, &mut times, &mut counted)?;
+    counted.keep(module.consts.iter().map(|c| &c.data));
+    let lowered = timed(&mut times, "lower", || lower::lower(&module, options, counted))?;
     times.push(PassTime { pass: PACKING, time: lowered.packing });
     timed(&mut times, "verify kernels", || nc_ir::kernel::verify::verify(&lowered.program)).map_err(|errors| {
         let fault = |e: &dyn std::fmt::Display| broken("the kernels", &module.name, e);
@@ -217,7 +224,7 @@ pub fn compile(module: Module, options: &Options) -> Result<Compiled, Errors> {
         layout: Arc::new(layout),
         states: lowered.states,
         lines: lowered.lines,
-        report: lowered.report,
+        report: saturation.iter().flat_map(|r| &r.left).cloned().chain(lowered.report).collect(),
         saturation,
         products: lowered.products,
         times,

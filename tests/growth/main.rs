@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 
+use nc_compiler::cost::Counted;
 use nc_compiler::{Options, compile, fold, hoist, lower, saturate, solve, tables};
 use nc_ir::graph::Module;
 use nc_ir::kernel::abi::Layout;
@@ -183,7 +184,7 @@ fn passes(model: &Model) -> Times {
     done("solve");
     fold::run(&mut module);
     done("fold again");
-    saturate::run(&mut module, &Options::default()).expect("a well-typed graph");
+    saturate::run(&mut module, &Options::default(), &mut Counted::default()).expect("a well-typed graph");
     done("saturate");
     hoist::run(&mut module);
     done("hoist");
@@ -193,7 +194,7 @@ fn passes(model: &Model) -> Times {
     done("fold last");
     nc_ir::graph::verify::verify(&module).expect("a valid graph");
     done("verify graph");
-    let lowered = lower::lower(&module, &Options::default()).expect("ops that have kernels");
+    let lowered = lower::lower(&module, &Options::default(), Counted::default()).expect("ops that have kernels");
     done("lower");
     nc_ir::kernel::verify::verify(&lowered.program).expect("valid kernels");
     done("verify kernels");

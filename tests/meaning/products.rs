@@ -295,3 +295,34 @@ fn rows_of_spikes_drive_products() {
     });
     m.check("spikes");
 }
+
+/// Sparse weights times few and many rows, and rows of which few elements are not zero, in sizes that fill registers and
+/// windows of inputs and in such that do not; with inputs that are infinite or NaN.
+#[test]
+fn sparse_weights_and_sparse_rows() {
+    let thin = |t: &mut Tensor, one_in: u64, seed: u64| {
+        for (k, x) in t.bytes_mut().chunks_exact_mut(4).enumerate() {
+            if (k as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & 0xffff >= 0x10000 / one_in {
+                x.copy_from_slice(&[0; 4]);
+            }
+        }
+    };
+    for (rows, k, n, one_in) in [(1, 70, 33, 9), (1, 8, 5, 3), (2, 300, 100, 12), (3, 40, 64, 3), (9, 101, 97, 4)] {
+        for odd in [false, true] {
+            let mut m = Model::new();
+            let mut x = tensor(DType::F32, &[rows, k], 4);
+            thin(&mut x, if rows > 3 { 4 } else { 1 }, 1);
+            if odd {
+                x.bytes_mut()[4 * 5..4 * 7]
+                    .copy_from_slice(&[f32::INFINITY.to_ne_bytes(), f32::NAN.to_ne_bytes()].concat());
+            }
+            let x = m.given_input(x);
+            let mut w = tensor(DType::F32, &[n, k], 8);
+            thin(&mut w, one_in, 2);
+            let (w, bias) = (m.known_tensor(w), m.known(DType::F32, &[n]));
+            m.output(|b| b.linear(x, w, Some(bias)));
+            m.output(|b| b.linear(x, w, None));
+            m.check(&format!("{rows} rows {k} -> {n}, one of {one_in}, odd {odd}"));
+        }
+    }
+}

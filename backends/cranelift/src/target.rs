@@ -104,7 +104,7 @@ impl Mode {
     pub fn of(isa: &dyn cranelift_codegen::isa::TargetIsa, options: &Options) -> Mode {
         let blend = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
         let has = |name: &str| isa.isa_flags().iter().any(|v| v.name == name && v.as_bool() == Some(true));
-        let wide = blend && ["has_avx2", "has_fma", "has_bmi1"].into_iter().all(has) && options.eight;
+        let wide = blend && ["has_avx2", "has_fma", "has_bmi1", "has_popcnt"].into_iter().all(has) && options.eight;
         Mode { blend, lanes: options.lanes, wide, watch: options.watch }
     }
 }

@@ -321,7 +321,7 @@ fn tile(rows: u64, lanes: u64, from: i64, to: i64, links: Links, ended: bool) ->
 fn chains_of_products_stay_in_registers() {
     for links in [Links::Range, Links::Table, Links::Events, Links::Spikes, Links::Narrow] {
         for rows in [1, 2, 3, 4, 5, 7, 12, 16] {
-            for lanes in [8, 10, 16, 24, 32, 64, 75] {
+            for lanes in [8, 10, 16, 24, 32, 64, 75, 96, 136] {
                 for (from, to) in [(0, 37), (3, 8), (0, 4), (5, 5), (9, 2)] {
                     for ended in [false, true] {
                         check(&tile(rows, lanes, from, to, links, ended), 1, Vec::new());
@@ -331,7 +331,176 @@ fn chains_of_products_stay_in_registers() {
         }
         // One call for the tile, and one for what is left of it.
         wide_loops(&tile(4, 16, 0, 37, links, true), 1);
-        wide_loops(&tile(4, 24, 0, 37, links, false), 2);
+        wide_loops(&tile(4, 24, 0, 37, links, false), 1);
+        wide_loops(&tile(7, 16, 0, 37, links, false), 1);
+        wide_loops(&tile(4, 40, 0, 37, links, false), 2);
         wide_loops(&tile(1, 64, 0, 37, links, true), 1);
+        wide_loops(&tile(1, 96, 0, 37, links, true), 1);
+    }
+}
+
+/// How the loop that lists what is not zero in each row differs from one that runs eight elements at a time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Lists {
+    Good,
+    /// What is behind the last event stays what it was.
+    Uncleared,
+    /// Fewer places are cleared than a register has lanes.
+    Short,
+    /// Places go up by two.
+    Apart,
+}
+
+/// Lists the places of what is not zero in rows of `n` elements.
+fn lists(n: u64, bits: bool, how: Lists) -> Program {
+    const ROWS: u64 = 5;
+    let mut p = Program::new(format!("lists of {n}, bits {bits}, {how:?}"), 1);
+    let numbers = |k: u64| match (k * 37 + k / 9) % 7 {
+        0 | 3 => 0.0,
+        1 => -0.0,
+        2 => f32::NAN,
+        4 if k > 2 * n => 0.0,
+        x => x as f32 - 4.5,
+    };
+    let x = if bits {
+        let bits: Vec<bool> = (0..ROWS * n).map(|k| k / n != 1 && (k * k + k / 5) % 3 == 0).collect();
+        let bits = Tensor::from_bools(vec![bits.len()], &bits).expect("as many");
+        p.add_buffer("x", DType::Bool, ROWS * n, Role::State(bits))
+    } else {
+        p.add_buffer("x", DType::F32, ROWS * n, ramp(ROWS * n, numbers))
+    };
+    let room = 2 * n + 8;
+    let index = p.add_buffer("index", DType::U32, ROWS * room, zeros(DType::U32));
+    let counts = p.add_buffer("counts", DType::I64, ROWS, zeros(DType::I64));
+    let mut b = KernelBuilder::new("rows", Some(Parallel { len: ROWS, align: 1 }), 1);
+    let (lo, hi) = (b.lo(), b.hi());
+    b.for_loop(lo, hi, false, |b, r| {
+        let (none, one, end) = (b.index(0), b.index(if how == Lists::Apart { 2 } else { 1 }), b.index(n as i64));
+        let last = b.for_carried(none, end, &[none], |b, i, n| {
+            let is = if bits {
+                b.load(x, DType::Bool, Index::var(i).plus(r, end_of(end, b)))
+            } else {
+                let x = b.load(x, DType::F32, Index::var(i).plus(r, end_of(end, b)));
+                let zero = b.constant(Scalar::F32(0.0));
+                b.op(Op::FNe, &[x, zero])
+            };
+            b.store(index, Index::var(n[0]).plus(r, room as i64), i);
+            let more = b.op(Op::IAdd, &[n[0], one]);
+            vec![b.op(Op::Select, &[is, more, n[0]])]
+        });
+        if how != Lists::Uncleared {
+            b.for_count(if how == Lists::Short { 7 } else { 8 }, true, |b, k| {
+                b.store(index, Index::var(last[0]).plus(r, room as i64).plus(k, 1), none);
+            });
+        }
+        b.store(counts, Index::var(r), last[0]);
+    });
+    p.push(b.finish());
+    p
+}
+
+/// The number that a constant is.
+fn end_of(v: Val, b: &KernelBuilder) -> i64 {
+    match b.known(v) {
+        Some(Scalar::I64(k)) => k,
+        _ => 0,
+    }
+}
+
+#[test]
+fn what_is_not_zero_is_listed_eight_at_a_time() {
+    for bits in [false, true] {
+        for n in [1, 7, 8, 15, 16, 17, 24, 31, 64, 100] {
+            for how in [Lists::Good, Lists::Uncleared, Lists::Short, Lists::Apart] {
+                check(&lists(n, bits, how), 2, Vec::new());
+            }
+        }
+        wide_loops(&lists(64, bits, Lists::Good), 1);
+        for how in [Lists::Uncleared, Lists::Short, Lists::Apart] {
+            wide_loops(&lists(64, bits, how), 0);
+        }
+    }
+}
+
+/// Whether the tables of chains that pick their inputs say that all of a window is there.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Tables {
+    Good,
+    /// No link takes the last element of the last window.
+    Open,
+    /// A link takes an element outside its window.
+    Outside,
+    /// They may change.
+    Unknown,
+}
+
+/// Chains that pick their inputs from windows: `rows` of eight chains each, `narrow` tables or wide ones.
+fn picks(rows: u64, narrow: bool, tables: Tables, ended: bool) -> Program {
+    const DEPTH: u64 = 19;
+    const INPUTS: u64 = 50;
+    let n = rows * DEPTH;
+    let mut p = Program::new(format!("{rows} rows of picks, narrow {narrow}, {tables:?}, ended {ended}"), 1);
+    let x = p.add_buffer("x", DType::F32, INPUTS, ramp(INPUTS, |k| (k % 11) as f32 * 0.37 - 1.9));
+    let w = p.add_buffer("w", DType::F32, n * 8, ramp(n * 8, |k| 1.0 / (k as f32 - 20.5)));
+    let first = |k: u64| if k == n - 1 { INPUTS - 8 } else { k * 13 % (INPUTS - 9) };
+    let place = |k: u64| match (k / 8, tables) {
+        (l, Tables::Good | Tables::Unknown) if l == n - 1 => 7,
+        (l, Tables::Open | Tables::Outside) if l == n - 1 => 6 * (k % 2),
+        (2, Tables::Outside) => 8,
+        _ => k * 5 % 8,
+    };
+    let role = |t: Tensor| if tables == Tables::Unknown { Role::State(t) } else { Role::Const(t) };
+    let (elem, firsts) = match narrow {
+        true => (DType::U16, Tensor::from_vec(vec![n as usize], (0..n).map(|k| first(k) as u16).collect())),
+        false => (DType::U32, Tensor::from_vec(vec![n as usize], (0..n).map(|k| first(k) as u32).collect())),
+    };
+    let firsts = p.add_buffer("firsts", elem, n, role(firsts.expect("as many")));
+    let places = Tensor::from_vec(vec![8 * n as usize], (0..8 * n).map(|k| place(k) as u8).collect()).expect("as many");
+    let places = p.add_buffer("places", DType::U8, 8 * n, role(places));
+    let range = Tensor::from_vec(vec![2], vec![0, DEPTH as i64]).expect("two");
+    let range = p.add_buffer("range", DType::I64, 2, Role::State(range));
+    let bias = p.add_buffer("bias", DType::F32, 8, ramp(8, |k| k as f32 * 0.125));
+    let y = p.add_buffer("y", DType::F32, rows * 8, zeros(DType::F32));
+    let mut b = KernelBuilder::new("picks", None, 1);
+    let (lo, hi) = (b.load(range, DType::I64, Index::at(0)), b.load(range, DType::I64, Index::at(1)));
+    b.for_count(8, true, |b, c| {
+        let zero = b.constant(Scalar::F32(0.0));
+        let bias = b.load(bias, DType::F32, Index::var(c));
+        let init: Vec<Val> = (0..rows).map(|r| if r % 3 == 1 { zero } else { bias }).collect();
+        let sums = b.for_carried(lo, hi, &init, |b, l, acc| {
+            let mut next = Vec::new();
+            for (r, acc) in acc.iter().enumerate() {
+                let first = b.load(firsts, elem, Index::at(r as i64).plus(l, rows as i64));
+                let first = if narrow { b.op(Op::U32ToI64, &[first]) } else { first };
+                let at = Index::at(8 * r as i64).plus(l, 8 * rows as i64).plus(c, 1);
+                let place = b.load(places, DType::U8, at.clone());
+                let place = b.op(Op::U32ToI64, &[place]);
+                let x = b.load(x, DType::F32, Index::var(first).plus(place, 1));
+                let w = b.load(w, DType::F32, at);
+                next.push(b.op(Op::Fma, &[w, x, *acc]));
+            }
+            next
+        });
+        for (r, s) in sums.into_iter().enumerate() {
+            let s = if ended { b.op(Op::FAdd, &[s, zero]) } else { s };
+            b.store(y, Index::var(c).offset(8 * r as i64), s);
+        }
+    });
+    p.push(b.finish());
+    p
+}
+
+#[test]
+fn chains_pick_their_inputs_from_windows_that_are_there() {
+    for rows in [1, 2, 4, 7] {
+        for narrow in [false, true] {
+            for tables in [Tables::Good, Tables::Open, Tables::Outside, Tables::Unknown] {
+                for ended in [false, true] {
+                    let p = picks(rows, narrow, tables, ended);
+                    check(&p, 2, Vec::new());
+                    wide_loops(&p, usize::from(tables == Tables::Good && ended));
+                }
+            }
+        }
     }
 }

@@ -25,7 +25,7 @@ pub fn check(args: &CheckArgs, reporter: &mut Reporter) -> Outcome {
     let face = face_of(&module)?;
     let solved = prepare(module.clone(), &nc_compiler::Options::reference(), &mut Vec::new())?;
     let mut options = args.passes.options(Target::Cpu, args.model.max_memory);
-    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
+    options.wishes = wishes::of(&args.wishes, Target::Cpu, &args.model.model, &loaded.fingerprint, reporter)?;
     let compiled = match compile(module.clone(), &options) {
         Ok(compiled) => Some(compiled),
         Err(list) => {

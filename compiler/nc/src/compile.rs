@@ -40,7 +40,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
         files.push((format!("{stem}.solved.graph"), graph::text::print(&solved).into_bytes()));
     }
     let mut options = args.passes.options(Target::Cpu, args.model.max_memory);
-    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
+    options.wishes = wishes::of(&args.wishes, Target::Cpu, &args.model.model, &loaded.fingerprint, reporter)?;
     if emit.contains(&Emit::Saturated) {
         let mut passes = Vec::new();
         let saturated = prepare(module.clone(), &options, &mut passes)?;

@@ -1,6 +1,6 @@
 //! What the command line says about representations: profiles of activity, tables of costs, and pins.
 
-use crate::args::WishArgs;
+use crate::args::{Target, WishArgs};
 use crate::cache::Fingerprint;
 use crate::render::Reporter;
 use nc_compiler::cost::{Cache, Costs, Repr, Wishes};
@@ -39,11 +39,13 @@ pub fn beside(model: &Path) -> PathBuf {
 }
 
 /// What the arguments say, with the profile beside the model unless there is another or none is wanted.
+/// The table of costs is that of processors: what only they have is left out for other targets.
 ///
 /// # Errors
 /// E0825 for a file that was named and cannot be used, E0826 for a table of costs that is none.
 pub fn of(
     args: &WishArgs,
+    target: Target,
     model: &Path,
     fingerprint: &Fingerprint,
     reporter: &mut Reporter,
@@ -51,6 +53,10 @@ pub fn of(
     let mut wishes = Wishes { force: args.force.iter().cloned().collect(), ..Wishes::default() };
     if let Some(path) = &args.costs {
         wishes.costs = read_costs(path)?;
+    }
+    match target {
+        Target::Cpu | Target::Interp | Target::Kernels => {}
+        Target::Llvm | Target::Gpu | Target::GpuHost | Target::Spinnaker2 => wishes.costs.window = 0.0,
     }
     let path = match &args.profile {
         Some(path) => path.clone(),

@@ -5,10 +5,13 @@
 //! list everywhere, so that a model compiled with the built-in table is the same code on every machine. A prediction
 //! never decides what is computed, only how: every representation gives the same bits.
 
+mod counted;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod windows;
 
+pub use counted::Counted;
 pub use table::{Cache, Costs};
 
 use nc_ir::Tensor;
@@ -35,11 +38,14 @@ pub enum Repr {
     SparseEvents,
     /// For a few outputs side by side those inputs of which one of them has a weight that is not zero.
     Blocks,
+    /// Every input, times the weights that are not zero: in each step chains side by side take what lies in a window of inputs.
+    Windows,
 }
 
 impl Repr {
     /// Every representation.
-    pub const ALL: [Repr; 5] = [Repr::Dense, Repr::Events, Repr::Sparse, Repr::SparseEvents, Repr::Blocks];
+    pub const ALL: [Repr; 6] =
+        [Repr::Dense, Repr::Events, Repr::Sparse, Repr::SparseEvents, Repr::Blocks, Repr::Windows];
 
     /// The name in reports and on the command line.
     pub const fn name(self) -> &'static str {
@@ -49,6 +55,7 @@ impl Repr {
             Repr::Sparse => "sparse",
             Repr::SparseEvents => "sparse-events",
             Repr::Blocks => "blocks",
+            Repr::Windows => "windows",
         }
     }
 
@@ -79,6 +86,9 @@ pub enum Weights {
         /// Inputs of which one of [`BLOCKS`] outputs side by side has a weight that is not zero, summed over these groups of
         /// outputs; `None` if none is left out, or if the weights are no matrix.
         links: Option<[u64; 2]>,
+        /// Steps in which slices of chains take all of these weights from windows of inputs; `None` if most weights are not
+        /// zero, if inputs are too few, or if the weights are no matrix of 32-bit floats.
+        steps: Option<u64>,
     },
 }
 
@@ -204,11 +214,25 @@ const LANES: u64 = 4;
 const SPACE: f64 = 1e-4;
 /// Elements of a register of chains.
 const CHAINS: u64 = 8;
+/// Part of what it takes to find the operands of a link, where lists are constants and weights follow each other in memory.
+const LISTED: f64 = 0.4;
+/// Most registers of chains that one pass over the events of a row computes.
+const REGISTERS: u64 = 12;
+
+/// Outputs side by side whose chains one pass over the events of a row computes, of so many outputs: as few passes as there
+/// can be, all about as wide.
+pub(crate) fn row_of_events(outputs: u64, elem: u64) -> u64 {
+    if elem != 4 {
+        return 64;
+    }
+    let registers = outputs.div_ceil(CHAINS).max(1);
+    CHAINS * registers.div_ceil(registers.div_ceil(REGISTERS))
+}
 
 /// Every way to compute a product with its predicted time, cheapest first.
 pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
     let mut all = vec![Alternative { repr: Repr::Dense, ns: dense(p, costs) }];
-    if let Weights::Known { nonzero, links } = p.weights {
+    if let Weights::Known { nonzero, links, steps } = p.weights {
         let listed = p.input != Input::Dense;
         let total = weight_count(p);
         if listed {
@@ -222,6 +246,9 @@ pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
             if let Some(links) = links {
                 all.push(Alternative { repr: Repr::Blocks, ns: blocks(p, links, costs) });
             }
+            if let Some(steps) = steps.filter(|_| p.rows < 4 && costs.window > 0.0) {
+                all.push(Alternative { repr: Repr::Windows, ns: in_windows(p, steps, costs) });
+            }
         }
     }
     all.sort_by(|a, b| a.ns.total_cmp(&b.ns).then(a.repr.cmp(&b.repr)));
@@ -230,21 +257,15 @@ pub fn alternatives(p: &Product, costs: &Costs) -> Vec<Alternative> {
 
 /// What is known about weights that are known, `[outputs, inputs]` if they are those of rows.
 pub fn weights(t: &Tensor) -> Weights {
-    let zeros: Option<Vec<bool>> = match t.dtype() {
-        DType::F32 => t.as_slice::<f32>().iter().map(|x| x.is_finite().then_some(*x == 0.0)).collect(),
-        _ => (0..t.len()).map(|k| Some(t.get_f64(k)).filter(|x| x.is_finite()).map(|x| x == 0.0)).collect(),
-    };
-    let Some(zeros) = zeros else { return Weights::Any };
-    let [outputs, inputs] = t.shape() else { return known(&zeros, None) };
-    known(&zeros, Some(([*outputs as u64, *inputs as u64], [*inputs as u64, 1])))
+    counted::weights(t, false)
 }
 
 /// What is known about weights that are zero where it says so. For a matrix with so many outputs and inputs come the elements
 /// from one to the next.
-pub fn known(zeros: &[bool], matrix: Option<([u64; 2], [u64; 2])>) -> Weights {
+fn known(dtype: DType, zeros: &[bool], matrix: Option<([u64; 2], [u64; 2])>) -> Weights {
     let nonzero = zeros.iter().filter(|z| !**z).count() as u64;
     let Some(([outputs, inputs], [o, i])) = matrix.filter(|_| nonzero < zeros.len() as u64) else {
-        return Weights::Known { nonzero, links: None };
+        return Weights::Known { nonzero, links: None, steps: None };
     };
     let [many, few] = BLOCKS;
     let mut links = [0, 0];
@@ -264,7 +285,13 @@ pub fn known(zeros: &[bool], matrix: Option<([u64; 2], [u64; 2])>) -> Weights {
         }
     }
     let all = outputs.div_ceil(many) * inputs;
-    Weights::Known { nonzero, links: (links[0] < all).then_some(links) }
+    let few = 2 * nonzero <= zeros.len() as u64 && dtype == DType::F32 && inputs <= u64::from(u32::MAX);
+    let steps = few.then(|| {
+        let taken = |at: u64| (0..inputs).filter(move |input| !zeros[(at + input * i) as usize]).map(|i| i as u32);
+        let chains: Vec<Vec<u32>> = (0..outputs).map(|output| taken(output * o).collect()).collect();
+        windows::count(&chains)
+    });
+    Weights::Known { nonzero, links: (links[0] < all).then_some(links), steps: steps.flatten() }
 }
 
 /// The weights of a product, zeros among them.
@@ -327,6 +354,9 @@ fn dense(p: &Product, c: &Costs) -> f64 {
 fn listed(p: &Product, c: &Costs, by_row: bool) -> (f64, f64) {
     let elements = p.inputs as f64 * p.rows as f64;
     let events = elements * p.activity.clamp(0.0, 1.0);
+    if by_row && p.rows > 1 {
+        return (events, c.kernel + p.rows as f64 * c.tile + elements * c.list);
+    }
     let sorted = if by_row { c.kernel + events * c.walk } else { 0.0 };
     (events, elements * c.scan + events * c.push + sorted)
 }
@@ -348,12 +378,13 @@ fn events(p: &Product, c: &Costs) -> f64 {
             + c.kernel
             + (compute + vectors * c.add).max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all));
     }
-    let panels = p.outputs.div_ceil(64) as f64;
+    let lanes = row_of_events(p.outputs, p.elem);
+    let panels = p.outputs.div_ceil(lanes) as f64;
     let per_event = |outputs: u64| match outputs {
         0 => 0.0,
         n => (chains(p, n) * c.link + c.index).max(c.latency),
     };
-    let links = events * ((p.outputs / 64) as f64 * per_event(64) + per_event(p.outputs % 64));
+    let links = events * ((p.outputs / lanes) as f64 * per_event(lanes) + per_event(p.outputs % lanes));
     list + c.kernel
         + p.rows as f64 * panels * c.tile
         + links.max(c.stream((events * all / p.inputs.max(1) as f64).min(all), all))
@@ -375,9 +406,17 @@ fn sparse(p: &Product, nonzero: u64, c: &Costs) -> f64 {
     }
     // Rows are the lanes; inputs and outputs change places.
     // Chains are short, so that the next one begins before the last one ends.
-    let passes = nonzero as f64 * (chains(p, p.rows) * c.link + c.index).max(c.latency / 2.0);
+    let passes = nonzero as f64 * (chains(p, p.rows) * c.link + LISTED * c.index).max(c.latency / 2.0);
     let turned = (elements + p.rows as f64 * p.outputs as f64) * c.turn;
     look + 2.0 * c.kernel + ends + turned + passes.max(c.stream(bytes, bytes))
+}
+
+fn in_windows(p: &Product, steps: u64, c: &Costs) -> f64 {
+    let look = if p.finite { 0.0 } else { c.kernel + (p.inputs * p.rows) as f64 * c.look };
+    let bytes = steps as f64 * (windows::WINDOW as u64 * (p.elem + 1) + index_bytes(p.inputs)) as f64;
+    let groups = p.outputs.div_ceil(windows::TOGETHER as u64) as f64;
+    let ends = groups * (c.tile + windows::TOGETHER as f64 * c.chain);
+    look + c.kernel + p.rows as f64 * (ends + (steps as f64 * c.window).max(c.stream(bytes, bytes)))
 }
 
 fn blocks(p: &Product, links: [u64; 2], c: &Costs) -> f64 {
@@ -387,7 +426,7 @@ fn blocks(p: &Product, links: [u64; 2], c: &Costs) -> f64 {
     let look = if p.finite { 0.0 } else { c.kernel + elements * c.look };
     let per_tile = p.rows.min(4);
     let passes = p.rows.div_ceil(per_tile.max(1)) as f64;
-    let link = (per_tile as f64 * chains(p, width.min(p.outputs)) * c.link + c.index).max(c.latency);
+    let link = (per_tile as f64 * chains(p, width.min(p.outputs)) * c.link + LISTED * c.index).max(c.latency);
     let bytes = links * (width * p.elem + index_bytes(p.inputs)) as f64;
     let tiles = passes * p.outputs.div_ceil(width) as f64 * c.tile;
     look + c.kernel + tiles + (passes * links * link).max(c.stream(bytes, bytes)) + bytes * SPACE

@@ -72,6 +72,8 @@ costs! {
     push: 0.75;
     /// To sort an event into its row.
     walk: 0.7;
+    /// To look at an element of one of many rows, and to list it if it is an event.
+    list: 0.09;
     /// To begin the work of an event.
     event: 1.1;
     /// To add to four outputs in memory.
@@ -98,6 +100,8 @@ costs! {
     chain: 0.5;
     /// A link of a sparse chain.
     gather: 0.21;
+    /// A step of eight chains that pick their inputs out of a register; 0 where no instruction does.
+    window: 0.53;
     /// To add one weight of an event to the output that it is for.
     scatter: 0.42;
 }

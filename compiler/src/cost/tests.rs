@@ -16,7 +16,11 @@ fn product(outputs: u64, inputs: u64, rows: u64, nonzero: u64, activity: f64) ->
 
 /// So many weights of all, as they are spread: one in 32 outputs keeps an input.
 fn known(nonzero: u64, all: u64) -> Weights {
-    Weights::Known { nonzero, links: (nonzero < all).then_some([all / 16, all / 32]) }
+    Weights::Known {
+        nonzero,
+        links: (nonzero < all).then_some([all / 16, all / 32]),
+        steps: (2 * nonzero <= all).then_some(nonzero),
+    }
 }
 
 fn best(p: &Product) -> Repr {
@@ -32,7 +36,7 @@ fn the_cheapest_is_what_has_the_least_to_do() {
     assert_eq!(best(&product(1024, 1024, 1, all / 20, 0.05)), Repr::SparseEvents);
     assert_eq!(best(&product(256, 256, 32, 1 << 16, 0.05)), Repr::Events);
     // Eight blocks of 128 on the diagonal.
-    let diagonal = Weights::Known { nonzero: all / 8, links: Some([all / 128, all / 256]) };
+    let diagonal = Weights::Known { nonzero: all / 8, links: Some([all / 128, all / 256]), steps: None };
     for rows in [1, 32] {
         assert_eq!(best(&Product { weights: diagonal, ..product(1024, 1024, rows, all, 1.0) }), Repr::Blocks);
     }
@@ -51,7 +55,8 @@ fn alternatives_are_those_that_give_the_same_bits() {
     };
     let p = product(64, 64, 1, 100, 0.5);
     assert_eq!(reprs(&p), Repr::ALL);
-    assert_eq!(reprs(&Product { input: Input::Dense, ..p }), [Repr::Dense, Repr::Sparse, Repr::Blocks]);
+    assert_eq!(reprs(&Product { input: Input::Dense, ..p }), [Repr::Dense, Repr::Sparse, Repr::Blocks, Repr::Windows]);
+    assert!(!reprs(&Product { rows: 4, ..p }).contains(&Repr::Windows));
     assert_eq!(reprs(&Product { weights: Weights::Any, ..p }), [Repr::Dense]);
     assert_eq!(reprs(&Product { weights: known(4096, 4096), ..p }), [Repr::Dense, Repr::Events]);
 }

@@ -15,7 +15,7 @@ mod schedule;
 mod synapses;
 
 use crate::Errors;
-use crate::cost::Choice;
+use crate::cost::{Choice, Counted};
 use crate::pipeline::{LineHome, Options, StateHome};
 use crate::rebuild::constants_of;
 use contraction::{ByRow, Chosen, Registry};
@@ -54,8 +54,8 @@ pub struct Lowered {
 ///
 /// # Errors
 /// `E0702` for an op without kernels; the errors of connectivity expansion.
-pub fn lower(module: &Module, options: &Options) -> Result<Lowered, Errors> {
-    let (mut facts, mut products, mut errors) = (Facts::of(module), Registry::default(), Vec::new());
+pub fn lower(module: &Module, options: &Options, counted: Counted) -> Result<Lowered, Errors> {
+    let (mut facts, mut products, mut errors) = (Facts::of(module), Registry::with(counted), Vec::new());
     facts.choose(options, &mut products, &mut errors);
     let schedule = Schedule::of(&facts)?;
     let mut cx = Lowering {

@@ -234,7 +234,7 @@ impl Lowering<'_> {
 }
 
 /// True if an element is an event: a spike, or not zero.
-fn is_event(b: &mut KernelBuilder, x: Val, dtype: DType) -> Val {
+pub(crate) fn is_event(b: &mut KernelBuilder, x: Val, dtype: DType) -> Val {
     match b.type_of(x) {
         ScalarType::Bool => x,
         ScalarType::F32 | ScalarType::F64 => {

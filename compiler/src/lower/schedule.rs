@@ -153,8 +153,10 @@ impl Schedule {
         for node in &facts.graph().nodes {
             match &node.op {
                 Op::Linear | Op::Matmul | Op::Conv { .. } => match super::contraction::drive_of(facts, node) {
+                    Drive::Spikes(Source::Now(_)) | Drive::Graded(_) => {
+                        wanted.extend(super::contraction::now_of(facts, node).map(Source::Now));
+                    }
                     Drive::Spikes(source) => wanted.push(source),
-                    Drive::Graded(v) => wanted.push(Source::Now(v)),
                     Drive::Dense => {}
                 },
                 Op::Project { line, now_count, .. } | Op::PlasticPre { line, now_count, .. } => {
@@ -584,7 +586,9 @@ fn anchor_reads(facts: &Facts<'_>, node: &Node) -> Vec<ValueId> {
         Op::Reduce { .. } => usize::from(super::reduction::counted(facts, node).is_some()),
         _ => 0,
     };
-    node.args[first..].iter().filter(|v| facts.splat(**v).is_none()).map(|v| facts.view(*v).base).collect()
+    let looked_through = super::contraction::looked_through(facts, node);
+    let values = node.args[first..].iter().copied().chain(looked_through);
+    values.filter(|v| facts.splat(*v).is_none()).map(|v| facts.view(v).base).collect()
 }
 
 /// True if a delayed spike train is used by event-driven products only.

@@ -18,7 +18,7 @@ mod settle;
 
 pub use language::Term;
 
-use crate::cost::{SPARSE, Weights};
+use crate::cost::{Counted, SPARSE, Weights};
 use crate::pipeline::{Level, Options};
 use crate::rebuild::{self, Rebuild, constants_of};
 use crate::{Errors, cost};
@@ -57,6 +57,8 @@ pub struct Region {
     pub after: f64,
     /// How often each rule joined two classes.
     pub rules: BTreeMap<String, usize>,
+    /// Values that follow from constants and are computed in every tick all the same, with the reason.
+    pub left: Vec<String>,
     /// The rules that lead from what was written to what was taken, if proofs were asked for.
     pub taken: BTreeSet<String>,
 }
@@ -66,10 +68,10 @@ pub struct Region {
 ///
 /// # Errors
 /// `E0799`: the rewritten graph is ill-typed, a bug.
-pub fn run(module: &mut Module, options: &Options) -> Result<Vec<Region>, Errors> {
+pub fn run(module: &mut Module, options: &Options, counted: &mut Counted) -> Result<Vec<Region>, Errors> {
     let rules = rules::rewrites(options.math, &options.without).map_err(bug)?;
     let mut done = Vec::new();
-    saturate(module, options, &rules, "", &[], &mut done)?;
+    saturate(module, options, &rules, "", &[], (&mut done, counted))?;
     Ok(done)
 }
 
@@ -80,7 +82,7 @@ fn saturate(
     rules: &[Rewrite<Term, Facts>],
     place: &str,
     scanned: &[ValueId],
-    done: &mut Vec<Region>,
+    (done, counted): (&mut Vec<Region>, &mut Counted),
 ) -> Result<(), Errors> {
     rebuild::each_body_of(module, &mut |body, node| {
         let rows = match node.op {
@@ -89,18 +91,18 @@ fn saturate(
         };
         let rows: Vec<ValueId> = body.graph.params.get(rows).unwrap_or_default().to_vec();
         let place = format!("{place}/{}", node.op.info().name);
-        saturate(body, options, rules, &place, &rows, done)
+        saturate(body, options, rules, &place, &rows, (&mut *done, &mut *counted))
     })?;
     let level = options.level;
     if !module.graph.nodes.iter().any(|n| is_term(n, level)) {
         return Ok(());
     }
     let mut region = Region { place: place.trim_start_matches('/').to_owned(), ..Region::default() };
-    rewrite(module, options, rules, scanned, &mut region).map_err(bug)?;
-    done.push(region);
+    rewrite(module, options, rules, scanned, (&mut region, counted)).map_err(bug)?;
     if level > Level::O1 {
-        settle::run(module);
+        region.left = settle::run(module, settle::MAX_ELEMENTS).map_err(bug)?;
     }
+    done.push(region);
     Ok(())
 }
 
@@ -109,12 +111,12 @@ fn rewrite(
     options: &Options,
     rules: &[Rewrite<Term, Facts>],
     scanned: &[ValueId],
-    region: &mut Region,
+    (region, counted): (&mut Region, &mut Counted),
 ) -> Result<(), String> {
     let level = options.level;
     let pieces = piece::cut(module, level);
     let outside = piece::read_outside(module, &pieces, level);
-    let mut leaves = leaves(module, options, scanned);
+    let mut leaves = leaves(module, options, scanned, counted);
     let mut plans: FxHashMap<Shape, Plan> = FxHashMap::default();
     let mut rb = Rebuild::new(std::mem::take(module));
     for nodes in pieces {
@@ -296,7 +298,9 @@ impl Classes {
         class.iter().filter(|_| depth > 0).find_map(|t| {
             let Term::Apply(op, args) = t else { return None };
             let nonzero = |k: &Id| match self.weights(shape, *k, depth - 1)? {
-                Weights::Known { nonzero, links } => Some((nonzero, links, self.egraph[*k].data.as_ref()?)),
+                Weights::Known { nonzero, links, steps } => {
+                    Some((nonzero, links, self.egraph[*k].data.as_ref()?, steps))
+                }
                 Weights::Any => None,
             };
             // Of a part as many are taken to be zero as of the whole.
@@ -304,20 +308,24 @@ impl Classes {
             match op {
                 Op::Concat { .. } => {
                     let all: Vec<_> = args.iter().map(nonzero).collect::<Option<_>>()?;
-                    let links = |(_, links, known): &(u64, Option<[u64; 2]>, &Known)| match links {
+                    let links = |(_, links, known, _): &(u64, Option<[u64; 2]>, &Known, _)| match links {
                         Some(links) => *links,
                         None => cost::BLOCKS.map(|width| known.count() / width),
                     };
                     let some = all.iter().any(|a| a.1.is_some());
                     let sum = all.iter().map(links).fold([0, 0], |[a, b], [c, d]| [a + c, b + d]);
-                    Some(Weights::Known { nonzero: all.iter().map(|a| a.0).sum(), links: some.then_some(sum) })
+                    let nonzero = all.iter().map(|a| a.0).sum();
+                    let steps = all.iter().map(|a| a.3).sum();
+                    Some(Weights::Known { nonzero, links: some.then_some(sum), steps })
                 }
                 Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } => {
-                    let (n, links, known) = nonzero(&args[0])?;
+                    let (n, links, known, steps) = nonzero(&args[0])?;
                     let of = known.count();
                     // Turned round, other weights stand side by side.
-                    let links = links.filter(|_| matches!(op, Op::Slice { .. })).map(|l| l.map(|l| part(l, of)));
-                    Some(Weights::Known { nonzero: part(n, of), links })
+                    let cut = matches!(op, Op::Slice { .. });
+                    let links = links.filter(|_| cut).map(|l| l.map(|l| part(l, of)));
+                    let steps = steps.filter(|_| cut).map(|s| part(s, of));
+                    Some(Weights::Known { nonzero: part(n, of), links, steps })
                 }
                 _ => None,
             }
@@ -326,7 +334,7 @@ impl Classes {
 }
 
 /// What is known about the values that no term makes.
-fn leaves(module: &Module, options: &Options, scanned: &[ValueId]) -> Vec<Leaf> {
+fn leaves(module: &Module, options: &Options, scanned: &[ValueId], counted: &mut Counted) -> Vec<Leaf> {
     let leaf = |v: &nc_ir::graph::Value| Leaf { known: Known::of(v.ty.clone()), weights: None };
     let mut leaves: Vec<Leaf> = module.graph.values.iter().map(leaf).collect();
     let mut weights: Vec<bool> = vec![false; leaves.len()];
@@ -339,7 +347,7 @@ fn leaves(module: &Module, options: &Options, scanned: &[ValueId]) -> Vec<Leaf> 
         if let Some(t) = t {
             let known = &mut leaves[v].known;
             (known.constant, known.activity, known.uniform) = (true, 1.0, uniform(t));
-            leaves[v].weights = weights[v].then(|| cost::weights(t));
+            leaves[v].weights = weights[v].then(|| counted.of(t, false));
         }
     }
     for name in &module.sparse {

@@ -48,7 +48,7 @@ impl Hash for Leaf {
         match self.weights {
             None => 0u64.hash(state),
             Some(Weights::Any) => 1u64.hash(state),
-            Some(Weights::Known { nonzero, links }) => (2u64, nonzero, links).hash(state),
+            Some(Weights::Known { nonzero, links, steps }) => (2u64, nonzero, links, steps).hash(state),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::cell::{Cell, Lin};
 use super::shape::Class;
 use super::{Emitted, Emitter};
 use crate::error::Unsupported;
-use crate::wide::{Chains, Operand, Start, Table, Unit};
+use crate::wide::{Chains, LANES, Operand, Start, Table, Unit};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use nc_ir::DType;
 use nc_ir::kernel::{Block, BufId, Carried, Index, Scalar, ScalarOp, ScalarType, Stmt, Val};
@@ -20,10 +20,10 @@ const MAX_DISPLACEMENT: i64 = i32::MAX as i64 / 2;
 
 /// A load of the loop.
 #[derive(Clone, Copy)]
-struct Load<'k> {
-    dst: Val,
-    buf: BufId,
-    index: &'k Index,
+pub(super) struct Load<'k> {
+    pub dst: Val,
+    pub buf: BufId,
+    pub index: &'k Index,
 }
 
 /// What the loop is, if it is chains of products.
@@ -34,9 +34,18 @@ pub(super) struct Shape<'k> {
     factors: Vec<Option<Load<'k>>>,
 }
 
+/// What stands around a loop.
+#[derive(Default)]
+pub(super) struct Around<'k> {
+    /// What is done before it in the same block, if that is known.
+    pub before: &'k [Stmt],
+    /// Where its sums go, if all that follows is to store them.
+    pub ends: Vec<(BufId, &'k Index)>,
+}
+
 /// What a pointer starts from, and how far it moves with a link.
 #[derive(Clone, PartialEq)]
-struct Base {
+pub(super) struct Base {
     start: Value,
     terms: Vec<(Value, i64)>,
     far: i64,
@@ -54,11 +63,16 @@ pub(super) fn inner(body: &Block) -> Option<(Val, &[Carried], &Block)> {
 }
 
 impl Emitter<'_, '_> {
-    /// Registers side by side, if the inner loop of a vector loop, whose classes are known, is chains of products.
-    pub(super) fn chains_side_by_side(&self, body: &Block) -> Option<usize> {
+    /// Registers side by side, if the inner loop of a vector loop, whose classes are known, is chains of products; of a loop
+    /// that runs so often, where that is known.
+    pub(super) fn chains_side_by_side(&self, body: &Block, trip: Option<i64>) -> Option<usize> {
         let (var, carried, body) = inner(body)?;
+        if self.picks(var, carried, body).is_some() {
+            return trip.is_some_and(|t| t >= LANES).then_some(1);
+        }
         self.chains(var, carried, body)?;
-        Some(Chains::widest(carried.len())).filter(|w| *w > 0)
+        let registers = trip.map(|t| (t.max(0) / LANES) as usize);
+        Some(Chains::widest(carried.len(), registers)).filter(|w| *w > 0)
     }
 
     /// What an inner loop in lanes is, if its carried values are chains of products.
@@ -166,16 +180,18 @@ impl Emitter<'_, '_> {
         ends.into_iter().collect()
     }
 
-    /// Runs an inner loop and the rest of its block as chains in eight lanes. False, with nothing emitted, if they are
+    /// Runs the loop of a block at `n` and what follows it as chains in eight lanes. False, with nothing emitted, if they are
     /// something else.
-    pub(super) fn run_to_the_end(&mut self, inner: &Stmt, rest: &[Stmt]) -> Emitted<bool> {
-        let Stmt::For { var, lo, hi, carried, body, .. } = inner else { return Ok(false) };
-        let Some(ends) = self.ends(carried, rest) else { return Ok(false) };
+    pub(super) fn run_to_the_end(&mut self, block: &Block, n: usize) -> Emitted<bool> {
+        let Some(Stmt::For { var, lo, hi, carried, body, .. }) = block.stmts.get(n) else { return Ok(false) };
+        let Some(ends) = self.ends(carried, &block.stmts[n + 1..]) else { return Ok(false) };
         let (lo, hi) = (self.uniform_index(*lo)?, self.uniform_index(*hi)?);
-        self.run_chains(*var, (lo, hi), carried, body, &ends)
+        let around = Around { before: &block.stmts[..n], ends };
+        Ok(self.run_picks(*var, (lo, hi), carried, body, &around)?
+            || self.run_chains(*var, (lo, hi), carried, body, &around)?)
     }
 
-    /// Runs an inner loop as chains in eight lanes, whose sums go where `ends` says if it says anything. False, with nothing
+    /// Runs an inner loop as chains in eight lanes, whose sums go where `around` says if it says anything. False, with nothing
     /// emitted, if it is something else.
     pub(super) fn run_chains(
         &mut self,
@@ -183,7 +199,7 @@ impl Emitter<'_, '_> {
         (lo, hi): (Lin, Lin),
         carried: &[Carried],
         body: &Block,
-        ends: &[(BufId, &Index)],
+        around: &Around<'_>,
     ) -> Emitted<bool> {
         let few = lo.known().zip(hi.known()).is_some_and(|(l, h)| h.saturating_sub(l) < LEAST);
         if self.groups < 2 || !self.groups.is_multiple_of(2) || few {
@@ -197,17 +213,10 @@ impl Emitter<'_, '_> {
         let said = shape.table.map(|t| t.dst);
         let table = match &shape.table {
             None => None,
-            Some(t) => {
-                let unit = match self.buffer_elem(t.buf)? {
-                    DType::I64 => Unit::I64,
-                    DType::U16 => Unit::U16,
-                    _ => Unit::U32,
-                };
-                match self.operand(&mut bases, t, (var, None), lo)? {
-                    Some(o) => Some(Table { unit, pointer: o.pointer, displacement: o.displacement }),
-                    None => return Ok(false),
-                }
-            }
+            Some(t) => match self.table(&mut bases, t, var, lo)? {
+                None => return Ok(false),
+                some => some,
+            },
         };
         let Some(lanes) = self.operand(&mut bases, &shape.lanes, (var, said), lo)? else { return Ok(false) };
         let mut factors = Vec::with_capacity(carried.len());
@@ -220,27 +229,56 @@ impl Emitter<'_, '_> {
                 },
             });
         }
+        let chains = Chains { table, lanes, width: self.groups / 2, factors, ..Chains::default() };
+        self.call_chains(chains, bases, var, (lo, hi), carried, around)
+    }
+
+    /// Where a table lies in the first link, and how wide its elements are.
+    pub(super) fn table(&mut self, bases: &mut Vec<Base>, t: &Load<'_>, var: Val, lo: Lin) -> Emitted<Option<Table>> {
+        let unit = match self.buffer_elem(t.buf)? {
+            DType::I64 => Unit::I64,
+            DType::U16 => Unit::U16,
+            _ => Unit::U32,
+        };
+        let o = self.operand(bases, t, (var, None), lo)?;
+        Ok(o.map(|o| Table { unit, pointer: o.pointer, displacement: o.displacement }))
+    }
+
+    /// Adds to chains where they start and end, and calls them. False, with nothing emitted, if there are too many values.
+    pub(super) fn call_chains(
+        &mut self,
+        mut chains: Chains,
+        mut bases: Vec<Base>,
+        var: Val,
+        (lo, hi): (Lin, Lin),
+        carried: &[Carried],
+        around: &Around<'_>,
+    ) -> Emitted<bool> {
         let zero = |c: &Cell| matches!(c, Cell::Const(Scalar::F32(x)) if x.to_bits() == 0);
-        let mut starts = Vec::with_capacity(carried.len());
+        // The loop has not begun or has ended: its counter is in no such place.
+        let still = |e: &mut Self, bases: &mut Vec<Base>, buf: BufId, index: &Index| -> Emitted<Option<Operand>> {
+            let o = e.operand(bases, &Load { dst: var, buf, index }, (var, None), Lin::constant(0))?;
+            Ok(o.filter(|o| bases.get(o.pointer as usize).is_some_and(|b| b.moves == 0)))
+        };
         for (n, c) in carried.iter().enumerate() {
             let same = carried[..n].iter().position(|o| o.init == c.init);
-            starts.push(match same {
+            let start = match same {
                 _ if zero(&self.cell(c.init, 0)?) => Start::Zero,
                 Some(other) => Start::Like(other),
-                None => Start::Frame,
-            });
+                None => match self.loaded(c.init, around.before) {
+                    Some((buf, index)) => still(self, &mut bases, buf, index)?.map_or(Start::Frame, Start::Memory),
+                    None => Start::Frame,
+                },
+            };
+            chains.starts.push(start);
         }
-        let mut places = Vec::with_capacity(ends.len());
-        for (buf, index) in ends {
-            // The loop has ended, and its counter is in no such place.
-            let to = Load { dst: var, buf: *buf, index };
-            match self.operand(&mut bases, &to, (var, None), Lin::constant(0))? {
-                Some(o) if bases.get(o.pointer as usize).is_some_and(|b| b.moves == 0) => places.push(o),
-                _ => return Ok(false),
+        for (buf, index) in &around.ends {
+            match still(self, &mut bases, *buf, index)? {
+                Some(o) => chains.ends.push(o),
+                None => return Ok(false),
             }
         }
-        let moves = bases.iter().map(|b: &Base| b.moves).collect();
-        let chains = Chains { moves, table, lanes, width: self.groups / 2, factors, starts, ends: places };
+        chains.moves = bases.iter().map(|b: &Base| b.moves).collect();
         let Some(code) = chains.assemble() else { return Ok(false) };
         let callee = (self.define)(self.b.func, &code)?;
         let frame = StackSlotData::new(StackSlotKind::ExplicitSlot, code.frame.max(8), 4);
@@ -269,7 +307,7 @@ impl Emitter<'_, '_> {
         let count = self.sum(hi, lo.times(-1));
         let count = self.int(count);
         self.b.ins().call(callee, &[frame, count]);
-        if !ends.is_empty() {
+        if !around.ends.is_empty() {
             return Ok(true);
         }
         for (row, c) in carried.iter().enumerate() {
@@ -281,8 +319,23 @@ impl Emitter<'_, '_> {
         Ok(true)
     }
 
+    /// Where a value was loaded from, lanes side by side, if that is what it is and it still lies there.
+    fn loaded<'k>(&self, v: Val, before: &'k [Stmt]) -> Option<(BufId, &'k Index)> {
+        let (buf, index) = before.iter().find_map(|s| match s {
+            Stmt::Load { dst, buf, index } if *dst == v => Some((*buf, index)),
+            _ => None,
+        })?;
+        let plain = |s: &Stmt| match s {
+            Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. } => true,
+            Stmt::Store { buf: b, .. } => *b != buf,
+            _ => false,
+        };
+        let f32 = self.program.buffers.get(buf.index())?.elem == DType::F32;
+        (f32 && self.moves(index)? == 1 && before.iter().all(plain)).then_some((buf, index))
+    }
+
     /// Where an operand lies in the first link. `None` if an address cannot say it.
-    fn operand(
+    pub(super) fn operand(
         &mut self,
         bases: &mut Vec<Base>,
         load: &Load<'_>,

@@ -5,6 +5,7 @@
 //! computation.
 
 use super::cell::{Cell, Lin, Slot};
+use super::chains::Around;
 use super::shape::{self, Class, Plan};
 use super::{Emitted, Emitter, is_wide, wide};
 use crate::error::Unsupported;
@@ -217,11 +218,23 @@ impl Emitter<'_, '_> {
     }
 
     fn serial_loop(&mut self, var: Val, lo: Lin, hi: Lin, carried: &[Carried], body: &Block) -> Emitted<()> {
-        if self.groups > 0 && self.run_chains(var, (lo, hi), carried, body, &[])? {
+        if self.groups > 0 && self.run_chains(var, (lo, hi), carried, body, &Around::default())? {
             return Ok(());
         }
+        let values = self.flatten(carried, |c| c.init)?;
+        self.rest_of_loop(var, (lo, hi), carried, body, values)
+    }
+
+    /// Runs the iterations of a loop from `lo` on, with the values that it carries there.
+    pub(super) fn rest_of_loop(
+        &mut self,
+        var: Val,
+        (lo, hi): (Lin, Lin),
+        carried: &[Carried],
+        body: &Block,
+        mut values: Vec<Value>,
+    ) -> Emitted<()> {
         let strides = self.strides(body, var);
-        let mut values = self.flatten(carried, |c| c.init)?;
         let mut start = lo;
         let trip = lo.known().zip(hi.known()).map(|(l, h)| h.saturating_sub(l));
         let unroll = if self.groups == 0 { UNROLL } else { UNROLL_LANES };
@@ -255,10 +268,12 @@ impl Emitter<'_, '_> {
         self.unflatten(carried, |c| c.result, &values)
     }
 
-    /// `lo` plus the largest multiple of `step` (a power of two) that fits before `hi`; `lo` if `hi` is below it.
+    /// `lo` plus the largest multiple of `step` that fits before `hi`; `lo` if `hi` is below it. A power of two, unless both
+    /// are known.
     pub(super) fn whole(&mut self, lo: Lin, hi: Lin, step: i64) -> Lin {
         if let (Some(l), Some(h)) = (lo.known(), hi.known()) {
-            return Lin::constant(l.wrapping_add(h.saturating_sub(l).max(0) & -step));
+            let n = h.saturating_sub(l).max(0);
+            return Lin::constant(l.wrapping_add(n - n % step.max(1)));
         }
         let n = self.sum(hi, lo.times(-1));
         let some = self.less(lo, hi);
@@ -282,12 +297,14 @@ impl Emitter<'_, '_> {
         while plan.carried * groups > CARRIED_REGISTERS && groups > 1 {
             groups /= 2;
         }
-        // Registers of eight lanes hold two groups.
-        if let Some(width) = self.chains_side_by_side(body) {
-            groups = 2 * width;
-        }
         while groups > 1 && trip.is_some_and(|t| t < 4 * groups as i64) {
             groups /= 2;
+        }
+        // Registers of eight lanes hold two groups: as many of them side by side as are there, then those that are left.
+        let mut left = 1;
+        if let Some(width) = self.chains_side_by_side(body, trip) {
+            groups = 2 * width;
+            left = trip.map_or(2, |t| 2 * (t as usize / 8 % width)).max(1);
         }
         let mut start = lo;
         // A loop that reads and writes more than it computes waits for memory, and gains nothing from a call.
@@ -295,11 +312,10 @@ impl Emitter<'_, '_> {
         if (worth || self.mode.lanes == Lanes::WherePossible) && self.fits_wide(body) {
             start = self.wide_loop(var, lo, hi, body)?;
         }
-        let chains = groups > 2 && self.chains_side_by_side(body).is_some();
-        for groups in [groups, if chains { 2 } else { 1 }, 1] {
+        for groups in [groups, left, 1] {
             let lanes = 4 * groups as i64;
-            let left = start.known().zip(hi.known()).map(|(s, h)| h.saturating_sub(s).max(0));
-            if left.is_some_and(|n| n < lanes) {
+            let few = start.known().zip(hi.known()).map(|(s, h)| h.saturating_sub(s).max(0));
+            if few.is_some_and(|n| n < lanes) {
                 continue;
             }
             let end = self.whole(start, hi, lanes);
@@ -355,7 +371,7 @@ impl Emitter<'_, '_> {
                 Stmt::Push { .. } => later.push(s),
                 Stmt::For { .. } | Stmt::Events { .. } | Stmt::Clear { .. } | Stmt::If { .. } => {
                     self.flush(&mut run, &mut later)?;
-                    if self.run_to_the_end(s, &block.stmts[n + 1..])? {
+                    if self.run_to_the_end(block, n)? {
                         return Ok(());
                     }
                     self.stmt(s)?;

@@ -3,17 +3,19 @@
 //! [`cell`] says what values are, [`shape`] decides which loops become vector code, [`ops`] and [`lanes`] are the
 //! arithmetic, [`memory`] the addresses, loads and stores, [`loops`] the control flow, [`lists`] the event lists.
 //! [`wide`] hands element-wise loops over to [`crate::wide`] where the processor has registers for eight lanes, [`chains`]
-//! products.
+//! products, [`listing`] the search for what is not zero.
 
 mod cell;
 mod chains;
 mod indices;
 mod lanes;
+mod listing;
 mod lists;
 mod loops;
 mod memory;
 mod narrow;
 mod ops;
+mod picks;
 mod shape;
 mod wide;
 
@@ -312,8 +314,10 @@ impl Emitter<'_, '_> {
     /// Emits a block in the current mode.
     fn block(&mut self, block: &Block) -> Emitted<()> {
         if self.groups == 0 {
-            for s in &block.stmts {
-                self.stmt(s)?;
+            for (n, s) in block.stmts.iter().enumerate() {
+                if !self.run_listing(s, &block.stmts[n + 1..])? {
+                    self.stmt(s)?;
+                }
             }
             return Ok(());
         }

@@ -1,16 +1,18 @@
 //! Loops in eight lanes: Cranelift has registers of 128 bits only, so that the bodies of element-wise loops are encoded
 //! here, as functions of their own that Cranelift's code calls.
 //!
-//! A [`Loop`] is straight-line code on values of eight 32-bit lanes. [`assemble`] gives it registers and bytes. [`Chains`]
-//! are sums of products that stay in registers from the first link to the last. Nothing here knows the kernel IR; what
-//! a loop of it becomes is decided in `emit/wide.rs` and `emit/chains.rs`.
+//! A [`Loop`] is straight-line code on values of eight 32-bit lanes. [`assemble()`] gives it registers and bytes. [`Chains`]
+//! are sums of products that stay in registers from the first link to the last, [`listing()`](listing::listing) finds what is
+//! not zero. Nothing here knows the kernel IR; what a loop of it becomes is decided in `emit/wide.rs`, `emit/chains.rs`,
+//! `emit/picks.rs` and `emit/listing.rs`.
 
 mod assemble;
 mod chains;
+pub(crate) mod listing;
 mod vex;
 
 pub(crate) use assemble::{Code, assemble};
-pub(crate) use chains::{Chains, Operand, Start, Table, Unit};
+pub(crate) use chains::{Chains, Operand, Pick, Start, Table, Unit};
 pub(crate) use vex::{Op, Shift};
 pub(crate) mod ops {
     //! The instructions that a [`super::Step`] can name.

@@ -24,7 +24,7 @@ fn normal(line: &str) -> String {
     let (name, operands) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let bare = match name {
         "movq" | "movl" | "movzwl" | "addq" | "addl" | "subq" | "cmpq" | "imulq" | "testl" | "xorl" | "pushq"
-        | "popq" | "retq" | "tzcntl" | "blsrl" => &name[..name.len() - 1],
+        | "popq" | "retq" | "tzcntl" | "blsrl" | "popcntl" | "leaq" => &name[..name.len() - 1],
         name => name,
     };
     format!("{bare} {}", operands.replace(' ', "").replace(",)", ")"))
@@ -59,7 +59,7 @@ fn places() -> Vec<Mem> {
 
 const BINARY: &[Op] = &[
     ANDPS, ANDNPS, ORPS, XORPS, ADDPS, MULPS, SUBPS, DIVPS, PACKSSWB, PCMPGTD, PACKUSWB, PACKSSDW, PCMPEQD, PMULUDQ,
-    PSUBD, PADDD, PACKUSDW, PMULLD, PSRLVD, PSRAVD, PSLLVD, FMADD132PS, FMADD213PS, FMADD231PS,
+    PSUBD, PADDD, PACKUSDW, PMULLD, PSRLVD, PSRAVD, PSLLVD, PERMPS, FMADD132PS, FMADD213PS, FMADD231PS,
 ];
 
 #[test]
@@ -133,6 +133,8 @@ fn integer_instructions() {
                 t.load32(r, m);
                 t.load16(r, m);
                 t.store32(m, r);
+                t.store64(m, r);
+                t.address_of(r, m);
                 t.add32(r, m);
             }
         }
@@ -153,6 +155,8 @@ fn integer_instructions() {
             t.movmsk(a, Ymm(15 - a.0));
             for b in (0..16).map(Gpr) {
                 t.add32_register(a, b);
+                t.add_register(a, b);
+                t.count_ones(a, b);
                 t.compare(a, b);
                 t.lowest(a, b);
             }

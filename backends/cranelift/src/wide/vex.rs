@@ -82,6 +82,7 @@ ops! {
     PMULUDQ = 1 1 0xf4 "vpmuludq",
     PSUBD = 1 1 0xfa "vpsubd",
     PADDD = 1 1 0xfe "vpaddd",
+    PERMPS = 2 1 0x16 "vpermps",
     BROADCASTSS = 2 1 0x18 "vbroadcastss",
     PABSB = 2 1 0x1c "vpabsb",
     PMOVSXBD = 2 1 0x21 "vpmovsxbd",
@@ -389,6 +390,17 @@ impl Text {
         self.integer("movl", false, 0x89, x, m, true);
     }
 
+    /// Stores 64 bits.
+    pub fn store64(&mut self, m: Mem, x: Gpr) {
+        self.integer("movq", true, 0x89, x, m, true);
+    }
+
+    /// The address of an operand in memory.
+    pub fn address_of(&mut self, dst: Gpr, m: Mem) {
+        self.integer("leaq", true, 0x8d, dst, m, false);
+        self.end_constants();
+    }
+
     /// Adds 32 bits from memory.
     pub fn add32(&mut self, dst: Gpr, m: Mem) {
         self.integer("addl", false, 0x03, dst, m, false);
@@ -408,6 +420,11 @@ impl Text {
     /// `dst += x`, 32 bits.
     pub fn add32_register(&mut self, dst: Gpr, x: Gpr) {
         self.registers("addl", false, 0x01, x, dst);
+    }
+
+    /// `dst += x`, 64 bits.
+    pub fn add_register(&mut self, dst: Gpr, x: Gpr) {
+        self.registers("addq", true, 0x01, x, dst);
     }
 
     /// `r = 0`.
@@ -468,15 +485,25 @@ impl Text {
         self.line("imulq", &[format!("${k:#x}"), names[0].clone(), names[1].clone()]);
     }
 
-    /// The number of the lowest bit that is set in 32 bits.
-    pub fn lowest(&mut self, dst: Gpr, x: Gpr) {
+    /// An instruction that counts bits of 32.
+    fn bits(&mut self, name: &str, code: u8, dst: Gpr, x: Gpr) {
         self.bytes.push(0xf3);
         let rex = 0x40 | (dst.0 >> 3) << 2 | x.0 >> 3;
         if rex != 0x40 {
             self.bytes.push(rex);
         }
-        self.bytes.extend([0x0f, 0xbc, 0xc0 | (dst.0 & 7) << 3 | (x.0 & 7)]);
-        self.line("tzcntl", &[format!("%{}", NAMES[x.0 as usize]), format!("%{}", NAMES[dst.0 as usize])]);
+        self.bytes.extend([0x0f, code, 0xc0 | (dst.0 & 7) << 3 | (x.0 & 7)]);
+        self.line(name, &[format!("%{}", NAMES[x.0 as usize]), format!("%{}", NAMES[dst.0 as usize])]);
+    }
+
+    /// The number of the lowest bit that is set in 32 bits.
+    pub fn lowest(&mut self, dst: Gpr, x: Gpr) {
+        self.bits("tzcntl", 0xbc, dst, x);
+    }
+
+    /// How many of 32 bits are set.
+    pub fn count_ones(&mut self, dst: Gpr, x: Gpr) {
+        self.bits("popcntl", 0xb8, dst, x);
     }
 
     /// Clears the lowest bit that is set in 32 bits, for a jump on not zero.

@@ -36,6 +36,8 @@ pub struct Tools {
 impl Toolchain for Tools {
     fn lower(&self, module: &Module) -> Result<Program, Vec<Diagnostic>> {
         let mut options = nc_compiler::Options { parts: 1, ..self.passes.clone() };
+        // No instruction of a core picks among the elements of a register.
+        options.wishes.costs.window = 0.0;
         let fast = nc_compiler::compile(module.clone(), &options)?;
         let program = std::sync::Arc::unwrap_or_clone(fast.program);
         let others = fast

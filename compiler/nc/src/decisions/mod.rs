@@ -34,7 +34,7 @@ pub fn explain(model: &str, args: &ExplainArgs, reporter: &mut Reporter) -> Outc
     let loaded = driver::load(&model, &[], reporter)?;
     let mut options = args.passes.options(Target::Cpu, model.max_memory);
     options.proofs = true;
-    options.wishes = wishes::of(&args.wishes, &model.model, &loaded.fingerprint, reporter)?;
+    options.wishes = wishes::of(&args.wishes, Target::Cpu, &model.model, &loaded.fingerprint, reporter)?;
     let face = face_of(&loaded.module)?;
     let compiled = compile(loaded.module.clone(), &options)?;
     let mut out = String::new();

@@ -33,7 +33,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     let (module, mut times) = (loaded.module, loaded.times);
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut options = args.passes.options(Target::Gpu, args.model.max_memory);
-    options.wishes = wishes::of(&args.wishes, &args.model.model, &loaded.fingerprint, reporter)?;
+    options.wishes = wishes::of(&args.wishes, Target::Gpu, &args.model.model, &loaded.fingerprint, reporter)?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     if emit.contains(&Emit::Graph) {
         files.push((format!("{stem}.graph"), graph::text::print(&module).into_bytes()));

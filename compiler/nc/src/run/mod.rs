@@ -71,7 +71,7 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
         Model::Kernels(bundle) => machine::of_kernels(&bundle, args.model.max_memory)?,
         Model::Module(module) => {
             if target != Target::Interp {
-                options.wishes = wishes::of(&args.wishes, &args.model.model, &fingerprint, reporter)?;
+                options.wishes = wishes::of(&args.wishes, target, &args.model.model, &fingerprint, reporter)?;
             }
             match target {
                 Target::Spinnaker2 => {

@@ -3,7 +3,7 @@
 use super::super::{Drive, Facts, Source};
 use crate::Errors;
 use crate::cost::{
-    Alternative, Choice, Input, Origin, Product, Reason, Repr, SPARSE, SPIKES, Weights, Window, alternatives,
+    Alternative, Choice, Counted, Input, Origin, Product, Reason, Repr, SPARSE, SPIKES, Weights, Window, alternatives,
 };
 use crate::pipeline::{Level, Options};
 use nc_ir::Diagnostic;
@@ -20,16 +20,24 @@ pub(crate) struct Chosen {
     pub drive: Drive,
     /// Number of the product in the [`Registry`].
     pub number: usize,
+    /// It walks events row by row, which are found in the value itself: no list of all its events is made.
+    pub rows: bool,
 }
 
 /// The products of a program in the order in which they were met, and how often each name occurred.
 #[derive(Default)]
 pub(crate) struct Registry {
     pub choices: Vec<Choice>,
+    counted: Counted,
     names: FxHashMap<String, u32>,
 }
 
 impl Registry {
+    /// A registry of no products, which knows weights that were looked at before.
+    pub fn with(counted: Counted) -> Registry {
+        Registry { counted, ..Registry::default() }
+    }
+
     /// A name that no product has yet.
     fn name(&mut self, wanted: String) -> String {
         let n = self.names.entry(wanted.clone()).or_insert(0);
@@ -103,16 +111,9 @@ pub(crate) fn drive_of(facts: &Facts<'_>, node: &Node) -> Drive {
     chosen(facts, node).map_or(Drive::Dense, |c| c.drive)
 }
 
-/// What is known about the weights of a node, all of them finite.
-fn weights(facts: &Facts<'_>, node: &Node, t: &Tensor) -> Weights {
-    let matrix = Matrix::of(facts, node).map(|m| ([m.m, m.k], m.strides));
-    crate::cost::known(&super::sparse::zeros(t), matrix)
-}
-
 impl<'a> Facts<'a> {
     /// Chooses for every product of the graph.
     pub fn choose(&mut self, options: &Options, registry: &mut Registry, errors: &mut Errors) {
-        let mut counted: FxHashMap<(ValueId, bool), Weights> = FxHashMap::default();
         for (k, node) in self.graph().nodes.iter().enumerate() {
             let Some((mut product, what)) = self.product(node) else { continue };
             let (x, w, y) = (node.args[0], node.args[1], node.results[0]);
@@ -121,8 +122,7 @@ impl<'a> Facts<'a> {
             let element = self.ty(y).dtype;
             let finite = self.finite[w.index()] || !element.is_float();
             if let (Some(t), true) = (self.known[w.index()], finite) {
-                let right = matches!(node.op, Op::Matmul);
-                product.weights = *counted.entry((w, right)).or_insert_with(|| weights(self, node, t));
+                product.weights = registry.counted.of(t, matches!(node.op, Op::Matmul));
             }
             let drive = self.events_for(x);
             product.input = match drive {
@@ -162,7 +162,9 @@ impl<'a> Facts<'a> {
                 }
             }
             let drive = if listed(repr) { drive } else { Drive::Dense };
-            self.chosen.insert(k, Chosen { repr, drive, number: registry.choices.len() });
+            let now = matches!(drive, Drive::Spikes(Source::Now(_)) | Drive::Graded(_));
+            let rows = now && rows_of(node, &product) > 1;
+            self.chosen.insert(k, Chosen { repr, drive, number: registry.choices.len(), rows });
             registry.choices.push(Choice {
                 name,
                 input,
@@ -296,9 +298,27 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The value whose events of this tick a product walks.
+/// The rows of elements that a product's input consists of.
+fn rows_of(node: &Node, p: &Product) -> u64 {
+    match &node.op {
+        Op::Conv { groups, .. } => p.rows / (*groups).max(1),
+        _ => p.rows,
+    }
+}
+
+/// The value whose list of this tick's events a product walks.
 pub(crate) fn now_of(facts: &Facts<'_>, node: &Node) -> Option<ValueId> {
-    match drive_of(facts, node) {
+    let c = chosen(facts, node).filter(|c| !c.rows)?;
+    match c.drive {
+        Drive::Spikes(Source::Now(v)) | Drive::Graded(v) => Some(v),
+        Drive::Spikes(Source::Line(..)) | Drive::Dense => None,
+    }
+}
+
+/// The value in whose elements a product finds the events of each row.
+pub(crate) fn looked_through(facts: &Facts<'_>, node: &Node) -> Option<ValueId> {
+    let c = chosen(facts, node).filter(|c| c.rows)?;
+    match c.drive {
         Drive::Spikes(Source::Now(v)) | Drive::Graded(v) => Some(v),
         Drive::Spikes(Source::Line(..)) | Drive::Dense => None,
     }

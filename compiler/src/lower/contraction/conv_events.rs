@@ -78,7 +78,7 @@ impl Lowering<'_> {
         let channels = shape.groups * shape.inputs;
         let lanes = shape.outputs.min(CHANNELS);
         let tiles = shape.outputs.div_ceil(lanes);
-        let rows = self.by_row(self.source_of(chosen)?, channels * shape.area())?;
+        let rows = self.by_row(chosen, channels * shape.area())?;
         let graded = matches!(chosen.drive, Drive::Graded(_));
         let input = if graded { Some(self.memory(x)?) } else { None };
         let bias = bias.map(|v| self.memory(v)).transpose()?;

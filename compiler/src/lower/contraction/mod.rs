@@ -11,8 +11,9 @@ mod conv_events;
 mod rows;
 mod sparse;
 pub(crate) mod tile;
+mod windows;
 
-pub(crate) use choose::{Chosen, Registry, drive_of, now_of};
+pub(crate) use choose::{Chosen, Registry, drive_of, looked_through, now_of};
 pub(crate) use rows::ByRow;
 
 use super::homes::{Memory, float};
@@ -65,6 +66,7 @@ impl Lowering<'_> {
             Repr::Sparse => self.sparse(&p, w)?,
             Repr::SparseEvents => self.sparse_events(&p, w, &c)?,
             Repr::Blocks => self.blocks(&p, w)?,
+            Repr::Windows => return self.windows(&p, w),
             Repr::Dense => return Ok(false),
         }
         Ok(true)
@@ -81,6 +83,7 @@ impl Lowering<'_> {
             (Repr::Events, _) => "event-driven (non-zero values)",
             (Repr::Sparse, _) => "sparse weights",
             (Repr::Blocks, _) => "blocks of weights",
+            (Repr::Windows, _) => "sparse weights in windows of inputs",
             (Repr::SparseEvents, Drive::Spikes(_)) => "event-driven (spikes), sparse weights",
             (Repr::SparseEvents, _) => "event-driven (non-zero values), sparse weights",
         };

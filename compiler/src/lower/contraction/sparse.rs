@@ -107,7 +107,7 @@ pub(super) struct Indices {
 impl Indices {
     pub fn load(&self, b: &mut KernelBuilder, at: Index) -> Val {
         let i = b.load(self.buf, self.elem, at);
-        if self.elem == DType::U16 { b.op(ScalarOp::U32ToI64, &[i]) } else { i }
+        if matches!(self.elem, DType::U16 | DType::U8) { b.op(ScalarOp::U32ToI64, &[i]) } else { i }
     }
 }
 
@@ -137,6 +137,13 @@ impl Lowering<'_> {
         let n = values.len();
         let t = Tensor::from_bytes(elem, vec![n], &bytes).ok_or_else(|| self.bug("indices have another length"))?;
         Ok(Indices { buf: self.program.add_buffer(name, elem, n as u64, Role::Const(t)), elem })
+    }
+
+    /// Indices of a byte each.
+    pub(super) fn bytes(&mut self, name: String, values: Vec<u8>) -> Result<Indices, Diagnostic> {
+        let n = values.len();
+        let t = Tensor::from_vec(vec![n], values).ok_or_else(|| self.bug("indices have another length"))?;
+        Ok(Indices { buf: self.program.add_buffer(name, DType::U8, n as u64, Role::Const(t)), elem: DType::U8 })
     }
 
     pub(super) fn sparse_weights(&mut self, name: &str, elem: DType, bytes: &[u8]) -> Result<BufId, Diagnostic> {
@@ -332,7 +339,7 @@ impl Lowering<'_> {
     pub fn sparse_events(&mut self, p: &Matrix<'_>, w: &Tensor, chosen: &Chosen) -> Result<(), Diagnostic> {
         let elem = register(self.elem(p.y));
         let graded = matches!(chosen.drive, Drive::Graded(_));
-        let rows = self.by_row(self.source_of(chosen)?, p.k)?;
+        let rows = self.by_row(chosen, p.k)?;
         let input = if graded { Some(self.memory(p.x)?) } else { None };
         let guarded = graded && !self.facts.is_known_finite(p.x);
         let bias = p.bias.map(|v| self.memory(v)).transpose()?;
@@ -430,7 +437,7 @@ pub(super) fn counted(b: &mut KernelBuilder, x: Val, n: Val) -> Val {
 }
 
 /// `y`, or NaN if a chain met fewer inputs that are not finite than there are.
-fn spoiled(b: &mut KernelBuilder, elem: DType, y: Val, (met, total): (Val, Val)) -> Val {
+pub(super) fn spoiled(b: &mut KernelBuilder, elem: DType, y: Val, (met, total): (Val, Val)) -> Val {
     let none = zero(b, elem);
     let nan = b.op(ScalarOp::FDiv, &[none, none]);
     let fewer = b.op(ScalarOp::ILt, &[met, total]);

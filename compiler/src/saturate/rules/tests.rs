@@ -32,7 +32,7 @@ fn outputs(m: &Module, inputs: &[Tensor]) -> Vec<Tensor> {
 /// The module once for each term that a rule finds for its outputs, with that term taken.
 fn forms(m: &Module, rule: &Rule) -> Vec<Module> {
     let rules = [rewrite(rule).expect("a rule in the table's terms")];
-    let leaves = leaves(m, &Options::default(), &[]);
+    let leaves = leaves(m, &Options::default(), &[], &mut Default::default());
     let is_output = |v: ValueId| m.outputs.iter().any(|p| p.value == v);
     let leaf = |v: ValueId| -> Leaf { leaves[v.index()].clone() };
     let piece = Piece::of(&m.graph, 0..m.graph.nodes.len(), Level::O2, is_output, leaf);

@@ -8,8 +8,8 @@ use nc_ir::graph::Op;
 
 /// The family's rows.
 pub(super) const ROWS: &[Row] = &[
-    row("LinearAttention", &[26, 27], Types::Float, "", linear_attention),
-    row("CausalConvWithState", &[26, 27], Types::Float, "", causal_conv),
+    row("LinearAttention", &[27], Types::Float, "", linear_attention),
+    row("CausalConvWithState", &[27], Types::Float, "", causal_conv),
 ];
 
 fn heads(c: &Call<'_, '_>, name: &str) -> Result<usize, Fault> {

@@ -17,7 +17,7 @@ fn saturated(m: &Module, math: Math, without: Option<&Rule>) -> String {
     let without = without.map(|r| r.name.to_owned()).into_iter().collect();
     let options = Options { math, without, ..Options::default() };
     let mut m = m.clone();
-    crate::saturate::run(&mut m, &options).expect("a sound graph");
+    crate::saturate::run(&mut m, &options, &mut Default::default()).expect("a sound graph");
     text::print(&m)
 }
 
