@@ -11,7 +11,6 @@
 pub mod arm;
 mod error;
 pub mod gpu;
-mod symbol;
 
 #[cfg(feature = "llvm")]
 mod cortex;
@@ -31,6 +30,8 @@ mod module;
 mod ptx;
 #[cfg(feature = "llvm")]
 mod run;
+#[cfg(feature = "llvm")]
+mod symbol;
 #[cfg(feature = "llvm")]
 mod team;
 

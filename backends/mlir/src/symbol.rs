@@ -1,6 +1,5 @@
 //! Names of functions.
 
-#[cfg(feature = "llvm")]
 use crate::error::Unsupported;
 use nc_ir::kernel::Kernel;
 
@@ -10,7 +9,6 @@ pub(crate) fn kernel(prefix: &str, n: usize, kernel: &Kernel) -> String {
     format!("{prefix}_k{n}_{name}")
 }
 
-#[cfg(feature = "llvm")]
 /// Refuses a prefix that is no C identifier.
 pub(crate) fn check(prefix: &str) -> Result<(), Unsupported> {
     let mut chars = prefix.chars();
