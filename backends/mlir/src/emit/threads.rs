@@ -591,7 +591,7 @@ fn pushes_plainly(var: Val, body: &Block) -> bool {
     !cleared && all <= PUSHES && own.count() == all
 }
 
-/// Whether event loops of these bodies do only what threads can divide.
+/// Whether one of the bodies of an event loop has something in it that threads divide.
 pub(super) fn divided(wide: Option<&EventBody>, one: &EventBody) -> bool {
     owned::bodies(wide, one).iter().any(|b| owned::divides(b))
 }
