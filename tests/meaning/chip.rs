@@ -18,6 +18,7 @@ use nc_spinnaker2::compile::{Mapping, Options, SYMBOL, Toolchain, build, map, se
 use nc_spinnaker2::emulate::{Emulator, Fault, Injection, Service, serial};
 use nc_spinnaker2::flatten::flatten;
 use nc_spinnaker2::machine::Machine;
+use nc_spinnaker2::mapping::{Partition, measure, neurons, orderable};
 use nc_spinnaker2::scheduler::Word;
 use std::sync::{Arc, Mutex};
 
@@ -157,14 +158,26 @@ fn cases() -> u64 {
 
 #[test]
 fn random_models_on_the_chip_compute_the_models() {
-    let (mut ran, mut refused, mut cores) = (0, 0, 0);
+    let (mut ran, mut refused, mut cores, mut ordered) = (0, 0, 0, 0);
     for seed in 0..cases() {
         let case = Case::from_seed(seed);
-        let options = Options { parts: 1 + seed % 4, seed, moves: 300, ..Options::new(machine("spinnaker2")) };
+        let mut options = Options { parts: 1 + seed % 4, seed, moves: 300, ..Options::new(machine("spinnaker2")) };
+        if seed % 3 == 1 {
+            let flat = flatten(&case.module).expect("known extents");
+            let mut r = seed;
+            let mut shuffled = |n: u64| {
+                let mut order: Vec<u32> = (0..n as u32).collect();
+                (1..n as usize).rev().for_each(|k| order.swap(k, draw(&mut r) as usize % (k + 1)));
+                Arc::new(order)
+            };
+            let free = orderable(&flat).expect("a solved module");
+            options.orders = free.into_iter().map(|n| n.map(&mut shuffled)).collect();
+        }
         match built(&case.module, &options) {
             Ok(b) => {
                 compare(&format!("seed {seed}"), &case.module, &b, &case.ticks);
                 cores = cores.max(b.bundle.manifest.cores.len());
+                ordered += usize::from(b.bundle.manifest.streams.iter().any(|s| s.order.is_some()));
                 ran += 1;
             }
             Err(e) if e[0].code == "E0851" && e[0].message.ends_with("from two sources") => refused += 1,
@@ -172,8 +185,8 @@ fn random_models_on_the_chip_compute_the_models() {
         }
     }
     assert!(
-        ran > 3 * refused && cores > 8,
-        "{ran} ran on at most {cores} cores, {refused} refused: the test sees too little"
+        ran > 3 * refused && cores > 8 && ordered > 0,
+        "{ran} ran on at most {cores} cores, {ordered} in other orders, {refused} refused: the test sees too little"
     );
 }
 
@@ -222,6 +235,72 @@ fn examples_on_the_chip_compute_the_examples() {
         assert!(parts < 100 || chips.len() > 1, "{name}: one chip is enough");
         let active = compare(name, &module, &b, &inputs(&module, 25, 7));
         assert!(active > 0, "{name} is silent: the test sees nothing");
+    }
+}
+
+/// The network of `cuba` with other synapses: sixteen blocks of neurons, each connected with itself and the next, with
+/// numbers one after the other or all over the place. The neurons block by block.
+fn blocks(scattered: bool) -> (Module, Vec<u32>) {
+    let mut m = example("cuba");
+    m.probes.clear();
+    let block = |i: u32| if scattered { i * 7919 % 4000 / 250 } else { i / 250 };
+    let mut order: Vec<u32> = (0..4000).collect();
+    order.sort_by_key(|i| (block(*i), *i));
+    for (k, sources) in [(0, 0..3200u32), (1, 3200..4000)] {
+        let mut pairs = Vec::new();
+        for i in sources {
+            for (d, n) in [0, 1].into_iter().flat_map(|d| (0..10).map(move |n| (d, n))) {
+                let b = (block(i) + d) % 16;
+                pairs.push((i64::from(i), i64::from(order[(b * 250 + (37 * n + i) % 250) as usize])));
+            }
+        }
+        pairs.sort_unstable();
+        let vector = |x: Vec<i64>| Tensor::from_vec(vec![x.len()], x).expect("a vector");
+        let pre = m.add_const("", vector(pairs.iter().map(|p| p.0).collect()));
+        let post = m.add_const("", vector(pairs.iter().map(|p| p.1).collect()));
+        m.conns[k].rule = nc_ir::graph::Rule::Table { pre, post };
+        m.conns[k].pre = 0..4000;
+    }
+    (m, order)
+}
+
+#[test]
+fn a_spike_goes_to_the_cores_that_have_its_targets() {
+    for scattered in [true, false] {
+        let (module, order) = blocks(scattered);
+        let flat = flatten(&module).expect("known extents");
+        let ticks = inputs(&module, 25, 7);
+        let n = neurons(&flat, |_| 1, 1 << 20).expect("neurons");
+        let mut place = vec![0; 4000];
+        order.iter().enumerate().for_each(|(q, row)| place[*row as usize] = q as u32 / 250);
+        let copies = measure(&n.problem(1 << 20, true), &Partition { part: place, parts: 16 }).copies;
+        let given = Partition { part: (0..4000).map(|i| i / 250).collect(), parts: 16 };
+        let given = measure(&n.problem(1 << 20, true), &given).copies;
+        assert_eq!((copies, given > 4000 * 8), (4000 * 2, scattered), "{given}");
+        let mut options = Options { parts: 16, moves: 500, ..Options::new(machine("spinnaker2")) };
+        if scattered {
+            let of = |n: Option<u64>| n.filter(|n| *n == 4000).map(|_| Arc::new(order.clone()));
+            options.orders = orderable(&flat).expect("a solved module").into_iter().map(of).collect();
+        }
+        let b = built(&module, &options).unwrap_or_else(|e| panic!("{} {}", e[0].code, e[0].message));
+        let spikes = compare("blocks", &module, &b, &ticks) as u64;
+        assert!(spikes > 50, "{spikes} spikes: the test sees too little");
+        let mut chip = b.emulator();
+        ticks.iter().for_each(|i| drop(chip.tick(&bytes(i), &serial)));
+        // Each spike goes to the sink as well.
+        let received = chip.statistics().received;
+        assert_eq!(received, spikes * (copies / 4000 + 1), "scattered: {scattered}");
+        // Another order is another model.
+        let none = |o: &mut Option<Vec<u32>>| *o = None;
+        let other = |o: &mut Option<Vec<u32>>| o.iter_mut().for_each(|o| o.swap(17, 118));
+        for change in [none as fn(&mut Option<Vec<u32>>), other] {
+            let mut bundle = b.bundle.clone();
+            bundle.manifest.streams.iter_mut().for_each(|s| change(&mut s.order));
+            assert_eq!(check(&bundle, &flat, 1 << 24, &Tools).is_err(), scattered);
+            let mut bundle = b.bundle.clone();
+            bundle.manifest.cores.iter_mut().for_each(|c| change(&mut c.order));
+            assert_eq!(check(&bundle, &flat, 1 << 24, &Tools).is_err(), scattered);
+        }
     }
 }
 
@@ -371,7 +450,7 @@ fn a_manifest_is_read_as_it_was_written() {
     let text = b.bundle.manifest.text().expect("JSON");
     assert_eq!(Manifest::parse(&text).expect("a manifest"), b.bundle.manifest);
     assert!(
-        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 3", "\"version\": 9")).is_err()
+        Manifest::parse("{}").is_err() && Manifest::parse(&text.replace("\"version\": 4", "\"version\": 9")).is_err()
     );
     let html = nc_spinnaker2::report::html(&b.bundle.manifest);
     assert!(html.contains("<svg") && html.contains("Layers") && !html.contains("http"));

@@ -14,6 +14,9 @@ use std::time::Instant;
 /// Bytes of a core for neurons and synapses: what stack, frames and packets leave of its data.
 const CAPACITY: u64 = 80 << 10;
 
+/// Places of tasks that are looked at while they are placed, about.
+const MOVE_LOOKS: u64 = 500_000_000;
+
 /// Neurons on a torus, each with targets around it. A row of synapses is a function of its source.
 struct Sheet {
     side: u32,
@@ -120,6 +123,9 @@ fn report(mut p: Problem<'_>, method: Method, least: u64, seed: u64, moves: u64)
     let chip = Machine::named("spinnaker2").map_err(|e| e.to_string())?;
     let board = Machine::named("spinnaker2-board48").map_err(|e| e.to_string())?;
     let machine = if u64::from(t.cores) <= chip.usable_cores() { chip } else { board };
+    // Moves are bounded by what each of them looks at.
+    let looks: u64 = t.ways.iter().map(|(_, to, _)| (to.len() as u64 + 1).pow(2)).sum();
+    let moves = moves.min((MOVE_LOOKS * u64::from(t.cores) / looks.max(1)).max(1_000));
     let placed = place_ways(t.cores as usize, std::mem::take(&mut t.ways), &machine, &[], seed, moves)
         .ok_or_else(|| format!("{} cores are more than {} has", t.cores, machine.name))?;
     Ok(format!(

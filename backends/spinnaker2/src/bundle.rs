@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What [`Manifest::format`] says.
 pub const FORMAT: &str = "nc-spinnaker2";
 /// What [`Manifest::version`] says.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Name of the manifest in a bundle.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -127,6 +127,8 @@ pub struct Stream {
     pub rows: u64,
     /// Elements of a row.
     pub row_elements: u64,
+    /// Row `order[q]` of the value is row q of the stream; the same rows if it is `None`.
+    pub order: Option<Vec<u32>>,
     /// Producers.
     pub parts: u64,
     /// First key. A multiple of `keys`.
@@ -235,6 +237,8 @@ pub struct Core {
     pub name: String,
     /// Rows of the population; `None` for all.
     pub rows: Option<[u64; 2]>,
+    /// The model's rows that these are, if they are dealt out in another order; then what it sends has the same order.
+    pub order: Option<Vec<u32>>,
     /// The slot in which it computes and sends.
     pub slot: u32,
     /// Its image.
@@ -431,6 +435,7 @@ mod tests {
                 dtype: "f32".into(),
                 rows,
                 row_elements: 2,
+                order: None,
                 parts,
                 key: 0,
                 keys: 8192,

@@ -5,12 +5,13 @@ use crate::elf::{self, Segment};
 use crate::emulate::{Emulator, Executor, Service};
 use crate::keys;
 use crate::machine::Machine;
+use crate::mapping;
 use crate::memory::{Kernels, Map, tight};
 use crate::place::{self, Placement};
 use crate::plan::{self, Plan};
 use crate::route::{self, Tables};
 use crate::scheduler;
-use crate::split::{Split, split};
+use crate::split::{Split, split_ordered};
 use nc_ir::Diagnostic;
 use nc_ir::graph::{Module, ValueId};
 use nc_ir::kernel::abi::Layout;
@@ -59,6 +60,10 @@ pub struct Options {
     pub parts: u64,
     /// The most rows of a piece, by the name of a population, a net or a value; whichever bound comes first counts.
     pub rows: Vec<(String, u64)>,
+    /// Rows of a population may be dealt out in another order, so that spikes go to fewer cores.
+    pub arrange: bool,
+    /// Orders of the rows of populations, by their numbers, if they are not to be found; see [`mapping::orderable`].
+    pub orders: Vec<Option<Arc<Vec<u32>>>>,
     /// Seed of the placement.
     pub seed: u64,
     /// Moves of the placement.
@@ -82,6 +87,8 @@ impl Options {
             dead: Vec::new(),
             parts: 1,
             rows: Vec::new(),
+            arrange: false,
+            orders: Vec::new(),
             seed: 1,
             moves: 20_000,
             activity: 1.0,
@@ -168,11 +175,15 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
     let room = machine.core.data_bytes.value;
     let mut first = true;
     let mut parts: Vec<u64> = Vec::new();
+    let orders = match options.arrange {
+        true => mapping::orders(module, options.seed, options.max_synapses).map_err(|e| vec![e.diagnostic()])?,
+        false => options.orders.clone(),
+    };
     // What a population needed with so many parts before.
     let mut before: FxHashMap<usize, (u64, u64)> = FxHashMap::default();
     loop {
         let mut asked = 0;
-        let split = split(
+        let split = split_ordered(
             module,
             |p| {
                 asked += 1;
@@ -183,6 +194,7 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
                 }
                 parts[asked - 1]
             },
+            &orders,
             options.max_synapses,
         )
         .map_err(|e| vec![e.diagnostic()])?;
@@ -407,6 +419,7 @@ pub fn build(
             role: task.role,
             name: task.name.clone(),
             rows: task.rows,
+            order: task.order.clone(),
             slot: task.slot,
             image: format!("{name}.elf"),
             graph,

@@ -18,6 +18,8 @@ pub struct Task {
     pub name: String,
     /// Rows of the population.
     pub rows: Option<[u64; 2]>,
+    /// The model's rows that these are, if they are dealt out in another order.
+    pub order: Option<Vec<u32>>,
     /// The slot in which it computes and sends.
     pub slot: u32,
     /// Number of its piece, if it computes one.
@@ -128,7 +130,8 @@ pub fn plan(split: &Split, module: &Module, machine: &Machine) -> Plan {
 impl Planner<'_> {
     fn stream(&mut self, name: String, source: Source, ty: &TensorType, parts: u64, slot: u32) -> usize {
         let (rows, row_elements, dtype) = extents(ty);
-        let mut s = Stream { name, source, dtype, rows, row_elements, parts, key: 0, keys: 0, shift: 0, slot };
+        let order = None;
+        let mut s = Stream { name, source, dtype, rows, row_elements, order, parts, key: 0, keys: 0, shift: 0, slot };
         // The first part is the largest.
         let block = s.elements_of(0).max(1).next_power_of_two();
         s.shift = block.trailing_zeros();
@@ -181,7 +184,9 @@ impl Planner<'_> {
         let givers: Vec<&Piece> = self.split.pieces.iter().filter(|p| p.gives.contains(&signal)).collect();
         let slot = givers.first().map_or(0, |p| p.level + 1);
         let parts = givers.len().max(1) as u64;
-        self.stream(s.name.clone(), Source::Value(s.root.0), &s.ty, parts, slot)
+        let id = self.stream(s.name.clone(), Source::Value(s.root.0), &s.ty, parts, slot);
+        self.plan.streams[id].order = s.order.as_ref().map(|o| o.to_vec());
+        id
     }
 
     fn piece(&mut self, k: usize, piece: &Piece) -> Task {
@@ -210,6 +215,7 @@ impl Planner<'_> {
             role: Role::Compute,
             name: piece.name.clone(),
             rows: piece.rows.as_ref().map(|r| [r.start, r.end]),
+            order: piece.order.clone(),
             slot: piece.level + 1,
             piece: Some(k),
             sends,
@@ -258,7 +264,7 @@ impl Planner<'_> {
 
 fn interface(role: Role, name: &str) -> Task {
     let name = name.to_owned();
-    Task { role, name, rows: None, slot: 0, piece: None, sends: Vec::new(), receives: Vec::new() }
+    Task { role, name, rows: None, order: None, slot: 0, piece: None, sends: Vec::new(), receives: Vec::new() }
 }
 
 fn name(task: &mut Task, port: &str) {

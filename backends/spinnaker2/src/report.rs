@@ -261,9 +261,15 @@ pub fn load_spec(m: &Manifest) -> String {
             for (stream, address, rows) in list {
                 let s = &m.streams[stream];
                 let bytes = (rows[1] - rows[0]) * s.row_elements * s.element_bytes();
-                all.push(serde_json::json!({
+                let mut region = serde_json::json!({
                     "pe": name(&c.place), "array": s.name, "rows": rows, "address": address, "bytes": bytes,
-                }));
+                });
+                // Which rows of the model these are.
+                let order = s.order.as_ref().and_then(|o| o.get(rows[0] as usize..rows[1] as usize));
+                if let (Some(order), Some(region)) = (order, region.as_object_mut()) {
+                    region.insert("order".to_owned(), serde_json::json!(order));
+                }
+                all.push(region);
             }
         }
         all

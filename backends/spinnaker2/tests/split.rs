@@ -5,7 +5,8 @@ use nc_ir::interp::Interpreter;
 use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
 use nc_spinnaker2::flatten::flatten;
-use nc_spinnaker2::split::{Board, Split, split};
+use nc_spinnaker2::mapping::orderable;
+use nc_spinnaker2::split::{Board, Split, split, split_ordered};
 use std::sync::Arc;
 
 fn cases() -> u64 {
@@ -25,11 +26,22 @@ fn check(seed: u64, way: u64) -> Option<Split> {
         }
     };
     let module = match way {
-        3 => flatten(&case.module).unwrap_or_else(|e| panic!("seed {seed}: {e}")),
+        3 | 4 => flatten(&case.module).unwrap_or_else(|e| panic!("seed {seed}: {e}")),
         _ => case.module.clone(),
     };
     nc_ir::graph::verify::verify(&module).unwrap_or_else(|e| panic!("seed {seed}, flat: {e}"));
-    let pieces = match split(&module, parts, 1 << 20) {
+    // The last way deals rows out in some other order.
+    let mut r = seed;
+    let mut shuffled = |n: u64| {
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        (1..n as usize).rev().for_each(|k| order.swap(k, draw(&mut r) as usize % (k + 1)));
+        Arc::new(order)
+    };
+    let orders: Vec<Option<Arc<Vec<u32>>>> = match way {
+        4 => orderable(&module).expect("a solved module").into_iter().map(|n| n.map(&mut shuffled)).collect(),
+        _ => Vec::new(),
+    };
+    let pieces = match split_ordered(&module, parts, &orders, 1 << 20) {
         Ok(pieces) => pieces,
         Err(e) if e.to_string().ends_with("from two sources") => return None,
         Err(e) => panic!("seed {seed}: {e}"),
@@ -54,19 +66,21 @@ fn check(seed: u64, way: u64) -> Option<Split> {
 
 #[test]
 fn pieces_of_random_models_compute_the_model() {
-    let (mut split, mut levels, mut refused) = (0, 0, 0);
+    let (mut split, mut levels, mut refused, mut ordered) = (0, 0, 0, 0);
     for seed in 0..cases() {
-        for way in 0..4 {
+        for way in 0..5 {
             let Some(s) = check(seed, way) else {
                 refused += 1;
                 continue;
             };
             split += usize::from(s.pieces.iter().any(|p| p.rows.is_some()));
             levels = levels.max(s.levels);
+            ordered += usize::from(s.signals.iter().any(|s| s.order.is_some()));
         }
     }
     let enough = split as u64 > cases() / 2 && levels > 2 && refused < cases() / 3;
-    assert!(enough, "{split} splits, {levels} levels, {refused} refused: the test sees too little");
+    let enough = enough && ordered as u64 > cases() / 8;
+    assert!(enough, "{split} splits, {ordered} in other orders, {levels} levels, {refused} refused: too little");
 }
 
 /// The next number of a linear congruential generator.

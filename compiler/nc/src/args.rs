@@ -511,6 +511,10 @@ pub struct ChipArgs {
     /// and are the same to the bit
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub pipeline: Option<bool>,
+    /// Deal the neurons of populations out in an order of their own, so that their spikes go to few cores; results are
+    /// the same to the bit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub arrange: Option<bool>,
 }
 
 impl ChipArgs {
@@ -526,6 +530,7 @@ impl ChipArgs {
         all.activity = all.activity.or(block.activity);
         all.tick = all.tick.or_else(|| block.tick.clone());
         all.pipeline = all.pipeline.or(block.pipeline);
+        all.arrange = all.arrange.or(block.arrange);
         all
     }
 }

@@ -1,8 +1,8 @@
 //! Events through synapses: `project`, `plastic_pre` and `plastic_post`.
 //!
-//! Synapses are packed by (part of the target, delay descending, source, target), so that walking the delays, the events
-//! of each and the rows of each event delivers in the order (source tick, source) that the op defines, and every part
-//! writes only its own targets.
+//! Synapses are packed by (part of the target, delay descending, source, target), so that walking the delays, the
+//! events of each and the rows of each event delivers in the order (source tick, source) that the op defines, and
+//! every part writes only its own targets.
 
 use super::schedule::{event_value, updated};
 use super::{ALIGN, Lowering, Source, unsupported};
@@ -395,8 +395,8 @@ enum Read {
     Memory(super::homes::Memory),
 }
 
-/// Runs a synapse region on synapse `id`: (elapsed, values..) to ([payload,] values..), and notes the tick. Gives the
-/// payload if the region has one result more than there are values.
+/// Runs a synapse region on synapse `id`: `(elapsed, values..)` to `([payload,] values..)`, and notes the tick. Gives
+/// the payload if the region has one result more than there are values.
 fn synapse_event(
     b: &mut KernelBuilder,
     region: &Graph,

@@ -40,7 +40,7 @@ pub(crate) struct Builder<'s> {
     refused: Option<Span>,
     /// Tells the token stream to end.
     stop: &'s Cell<bool>,
-    /// What the parser did not expect, for [`crate::parse`] to put into words.
+    /// What the parser did not expect, for [`crate::parse()`] to put into words.
     pub(crate) errors: Vec<ParseError<usize, Kind, ()>>,
 }
 

@@ -1,13 +1,14 @@
 //! ONNX models: from the bytes of a file to the model graph.
 //!
-//! [`read`] decodes the file, [`import`] makes a module whose one tick is one inference. Shapes are known when a model
-//! is imported: extents are numbers, are given by name, or are those of the arrays that the model will run on. What can be
-//! computed from constants is computed at once, so that arithmetic on shapes leaves nothing behind. Neurons that are
-//! written out in plain operators are found, so that what follows them runs by their spikes. Where a shape
-//! depends on the *value* of an input, the import stops with [`Stop::Needs`], and can be repeated with that value given.
+//! [`read()`] decodes the file, [`import()`] makes a module whose one tick is one inference. Shapes are known when a
+//! model is imported: extents are numbers, are given by name, or are those of the arrays that the model will run on.
+//! What can be computed from constants is computed at once, so that arithmetic on shapes leaves nothing behind.
+//! Neurons that are written out in plain operators are found, so that what follows them runs by their spikes. Where a
+//! shape depends on the *value* of an input, the import stops with [`Stop::Needs`], and can be repeated with that
+//! value given.
 //!
-//! Guarantees: no IO (external data come through a [`Loader`]), no panic on any file, memory and recursion bounded before
-//! they are taken, nothing ignored: an attribute or a result that an operator does not know is refused by name.
+//! Guarantees: no IO (external data come through a [`Loader`]), no panic on any file, memory and recursion bounded
+//! before they are taken, nothing ignored: an attribute or a result that an operator does not know is refused by name.
 
 pub mod codes;
 mod import;
@@ -31,8 +32,8 @@ use std::collections::BTreeMap;
 
 /// Gives the data of tensors that lie beside the model.
 pub trait Loader {
-    /// Exactly `bytes` bytes from `offset` on in the file `location`, a path relative to the model's folder that must not
-    /// leave it. `what` names the tensor in messages. The caller has checked that so many bytes may be taken.
+    /// Exactly `bytes` bytes from `offset` on in the file `location`, a path relative to the model's folder that must
+    /// not leave it. `what` names the tensor in messages. The caller has checked that so many bytes may be taken.
     ///
     /// # Errors
     /// E1007 for a path that is refused or a file that is too short, E0800 for one that cannot be read.
@@ -133,14 +134,14 @@ fn lifted(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Res
     Ok(traced)
 }
 
-/// Makes a module of a model of sequences whose tick is one step: what RNN, GRU, LSTM and Scan carry is its state. After as
-/// many ticks as a sequence has steps its outputs are those of [`import`], to the bit. Inputs that have no axis of steps,
-/// such as initial states, must be in [`Options::values`]. The number of steps that the inputs have in [`Options`], at least
-/// 2, does not matter.
+/// Makes a module of a model of sequences whose tick is one step: what RNN, GRU, LSTM and Scan carry is its state.
+/// After as many ticks as a sequence has steps its outputs are those of [`import()`], to the bit. Inputs that have no
+/// axis of steps, such as initial states, must be in [`Options::values`]. The number of steps that the inputs have in
+/// [`Options`], at least 2, does not matter.
 ///
 /// # Errors
-/// As for [`import`]; [`Stop::Needs`] for inputs that are the same for all steps; E1011 for a model that needs steps which
-/// are yet to come, or gone.
+/// As for [`import()`]; [`Stop::Needs`] for inputs that are the same for all steps; E1011 for a model that needs
+/// steps which are yet to come, or gone.
 pub fn import_steps(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Streamed, Stop> {
     stream::stream(&lifted(model, options, loader)?)
 }

@@ -1,23 +1,25 @@
 //! The elementary functions, each one fixed sequence of [`ScalarOp`]s.
 //!
-//! Every function is written once against [`Emit`], so that the interpreter (with [`crate::kernel::Evaluate`]) and every
-//! backend (which writes the same operations into a kernel) give the same bits. Guarantees, for binary32 and binary64:
+//! Every function is written once against [`Emit`], so that the interpreter (with [`crate::kernel::Evaluate`]) and
+//! every backend (which writes the same operations into a kernel) give the same bits. Guarantees, for binary32 and
+//! binary64:
 //!
 //! - no branches and no tables in memory: both arms of a condition are computed and one is selected, so that a sequence
 //!   vectorises as it stands;
 //! - the binary32 versions use operations on 32-bit types only;
 //! - at most 2 ulp from the true value for every argument, subnormal results included. For binary32 functions of one
 //!   argument the example `ulp` of this crate tests that over all 2^32 arguments; the others are tested by sampling;
-//! - infinities, signed zeros and NaN as in C99, annex F; [`tanh`], [`sigmoid`] and [`erf`] never leave their range.
+//! - infinities, signed zeros and NaN as in C99, annex F; [`tanh`], [`sigmoid`] and [`erf()`] never leave their range.
 //!
 //! The methods are classical: reduction by a constant split into two floats (Cody and Waite, *Software Manual for the
-//! Elementary Functions*, 1980), reduction of huge trigonometric arguments by the digits of 2/pi (Payne and Hanek, *Radian
-//! reduction for trigonometric functions*, 1983), minimax polynomials by the Remez exchange and error-free transformations
-//! (Muller, *Elementary Functions*, 3rd edition, 2016). The constants are printed by `derive.py` beside this file.
+//! Elementary Functions*, 1980), reduction of huge trigonometric arguments by the digits of 2/pi (Payne and Hanek,
+//! *Radian reduction for trigonometric functions*, 1983), minimax polynomials by the Remez exchange and error-free
+//! transformations (Muller, *Elementary Functions*, 3rd edition, 2016). The constants are printed by `derive.py`
+//! beside this file.
 //!
 //! # Panics
-//! Each function panics if its arguments are not of one float type (of the type in its name, for conversions), which the
-//! verifiers of the graph and of the kernels rule out.
+//! Each function panics if its arguments are not of one float type (of the type in its name, for conversions), which
+//! the verifiers of the graph and of the kernels rule out.
 
 mod arc;
 mod build;

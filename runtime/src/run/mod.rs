@@ -2,9 +2,9 @@
 //!
 //! A [`Machine`] advances one sample tick by tick and keeps its state from call to call. [`Session`] is the machine for
 //! compiled code; a program on a machine with memory of its own has another, which runs many samples in a call
-//! ([`Image::machine`] gives the right one); other machines (an interpreter) implement the same trait elsewhere. [`stream`]
-//! drives machines over whole arrays in chunks of bounded size. Results do not depend on chunk sizes, on the number of threads, or on how
-//! samples are spread over them.
+//! ([`Image::machine`] gives the right one); other machines (an interpreter) implement the same trait elsewhere.
+//! [`stream()`] drives machines over whole arrays in chunks of bounded size. Results do not depend on chunk sizes, on
+//! the number of threads, or on how samples are spread over them.
 
 mod codes;
 mod frames;

@@ -83,6 +83,8 @@ struct Proof<'a, 'm> {
     core: &'m Core,
     manifest: &'m Manifest,
     rows: Option<Range<u64>>,
+    /// The model's rows that `rows` are, if these are places in another order.
+    list: Option<Vec<u32>>,
     done: FxHashSet<(At, At, bool)>,
     initial: Vec<Option<Initial>>,
 }
@@ -103,11 +105,17 @@ pub fn prove(
         let of = model.module.states.iter().position(|m| m.name == s.name);
         states.insert(s.read, of.ok_or_else(|| format!("the model has no state `{}`", s.name))?);
     }
+    let rows = core.rows.map(|r| r[0]..r[1]);
+    let list = core.order.clone();
+    if list.as_ref().is_some_and(|l| rows.as_ref().is_none_or(|r| r.end.checked_sub(r.start) != Some(l.len() as u64))) {
+        return Err("its rows are not as many as their order".into());
+    }
     let mut p = Proof {
+        list,
         def: definitions(&piece.graph),
         inputs: piece.inputs.iter().enumerate().map(|(k, p)| (p.value, k)).collect(),
         states,
-        rows: core.rows.map(|r| r[0]..r[1]),
+        rows,
         done: FxHashSet::default(),
         initial: vec![None; core.receives.len()],
         model,
@@ -121,6 +129,10 @@ pub fn prove(
         let own = s.row_of(send.part)..s.row_of(send.part + 1);
         if own != p.rows.clone().unwrap_or(0..s.rows) {
             return Err(format!("it sends rows {own:?} of {}, and computes others", s.name));
+        }
+        let sent = s.order.as_ref().map(|o| o.get(own.start as usize..own.end as usize));
+        if p.rows.is_some() && sent != p.list.as_deref().map(Some) || p.rows.is_none() && sent.is_some() {
+            return Err(format!("it sends {} in another order than it computes", s.name));
         }
         p.same(At { value: out.value, age: 0 }, At { value: ValueId(v), age: 0 }, true)?;
     }
@@ -177,6 +189,21 @@ impl<'a> Proof<'a, '_> {
             return self.same(At { value: source, age: p.age + ticks }, m, rows);
         }
         let theirs = self.model.node(m.value);
+        if matches!(node.op, Op::Gather { .. })
+            && shape(&self.model.module.graph, m.value).len() == 1
+            && !matches!(theirs.map(|n| &n.op), Some(Op::Gather { .. }))
+        {
+            // Elements put in another order: these must be all of the model's value, or the piece's rows.
+            let found = self.elements(p, m)?;
+            let n = shape(&self.model.module.graph, m.value)[0];
+            let own = match (&self.list, &self.rows) {
+                (Some(list), _) if rows => found.iter().copied().eq(list.iter().map(|i| u64::from(*i))),
+                (None, Some(r)) if rows => found.iter().copied().eq(r.clone()),
+                _ => found.iter().copied().eq(0..n),
+            };
+            let name = self.model.module.graph.name_of(m.value);
+            return if own { Ok(()) } else { Err(format!("`{name}` is put in another order")) };
+        }
         // A name of its own for a value that leaves the model.
         if matches!(node.op, Op::Reshape { .. })
             && shape(&self.piece.graph, node.args[0]) == shape(&self.piece.graph, p.value)
@@ -184,7 +211,7 @@ impl<'a> Proof<'a, '_> {
         {
             return self.same(At { value: node.args[0], ..p }, m, rows);
         }
-        if let (Op::Slice { start, stop, step }, Some(r), true) = (&node.op, &self.rows, rows) {
+        if let (Op::Slice { start, stop, step }, Some(r), true, None) = (&node.op, &self.rows, rows, &self.list) {
             let whole = shape(&self.piece.graph, node.args[0]);
             let mut all = whole.clone();
             all.iter_mut().for_each(|n| *n = 0);
@@ -224,10 +251,24 @@ impl<'a> Proof<'a, '_> {
     fn received(&mut self, k: usize, age: u32, m: At, wanted: Option<[u64; 2]>) -> Result<(), String> {
         let r = self.core.receives[k];
         let s = &self.manifest.streams[r.stream];
+        let ordered = match (wanted, &s.order) {
+            // All rows, in the model's order.
+            (None, order) => order.is_none(),
+            // The piece's own rows, in its own order.
+            (Some([a, b]), Some(o)) => self.list.as_deref() == o.get(a as usize..b as usize),
+            (Some(_), None) => self.list.is_none(),
+        };
         let wanted = wanted.unwrap_or([0, s.rows]);
-        if r.rows != wanted {
+        if r.rows != wanted || !ordered {
             return Err(format!("rows {:?} of {} are received, {wanted:?} are needed", r.rows, s.name));
         }
+        self.sent_then(k, age, m)
+    }
+
+    /// Shows that what input `k` of the piece received some ticks ago is of `m`, whichever rows.
+    fn sent_then(&mut self, k: usize, age: u32, m: At) -> Result<(), String> {
+        let r = self.core.receives[k];
+        let s = &self.manifest.streams[r.stream];
         let age = age + u32::from(r.late);
         let target = match s.source {
             Source::Value(v) => ValueId(v),
@@ -262,10 +303,61 @@ impl<'a> Proof<'a, '_> {
         Ok(())
     }
 
+    /// Shows that `p` is elements of the vector `m`; their numbers.
+    fn elements(&mut self, p: At, m: At) -> Result<Vec<u64>, String> {
+        let &[n] = &shape(&self.model.module.graph, m.value)[..] else { return Err("no vector".into()) };
+        if let Some(k) = self.inputs.get(&p.value).copied() {
+            let r = self.core.receives[k];
+            let s = &self.manifest.streams[r.stream];
+            if s.row_elements != 1 || s.rows != n {
+                return Err(format!("{} is no vector of these elements", s.name));
+            }
+            self.sent_then(k, p.age, m)?;
+            let places = r.rows[0]..r.rows[1];
+            return Ok(match &s.order {
+                None => places.collect(),
+                Some(o) => places.filter_map(|q| o.get(q as usize).map(|i| u64::from(*i))).collect(),
+            });
+        }
+        let node = self.node(p.value).cloned();
+        match node.as_ref().map(|n| (&n.op, &n.args[..])) {
+            Some((Op::Delayed { line, ticks }, _)) => {
+                let source = self.piece.lines[line.index()].source;
+                self.elements(At { value: source, age: p.age + ticks }, m)
+            }
+            Some((Op::Concat { axis: 0 }, args)) => {
+                let mut all = Vec::new();
+                for a in args {
+                    all.extend(self.elements(At { value: *a, ..p }, m)?);
+                }
+                Ok(all)
+            }
+            Some((Op::Gather { axis: 0 }, [of, index])) => {
+                let from = self.elements(At { value: *of, ..p }, m)?;
+                let index = constant(self.piece, *index).map(|id| &self.piece.consts[id.index()].data);
+                let index = index.filter(|t| t.dtype() == nc_ir::types::DType::I64 && t.shape().len() == 1);
+                let index = index.ok_or("elements are picked by something that is no constant")?;
+                let at = |k: &i64| usize::try_from(*k).ok().and_then(|k| from.get(k)).copied();
+                let all: Option<Vec<u64>> = index.as_slice::<i64>().iter().map(at).collect();
+                all.ok_or_else(|| "an element is picked that is not there".to_owned())
+            }
+            _ => self.same(p, m, false).map(|()| (0..n).collect()),
+        }
+    }
+
     /// True if a constant of the piece is the model's, or the piece's rows of it.
     fn constant(&self, ours: &Tensor, theirs: &Tensor, rows: bool) -> bool {
         match &self.rows {
-            Some(r) if rows && ours != theirs => {
+            Some(_) if rows && self.list.is_some() && theirs.shape().len() == 1 => {
+                let size = theirs.dtype().size();
+                let list = self.list.as_deref().unwrap_or_default();
+                let row = |k: &u32| theirs.bytes().get(*k as usize * size..(*k as usize + 1) * size);
+                let same = |(k, x): (&u32, &[u8])| row(k) == Some(x);
+                ours.dtype() == theirs.dtype()
+                    && ours.shape() == [list.len()]
+                    && list.iter().zip(ours.bytes().chunks_exact(size)).all(same)
+            }
+            Some(r) if rows && ours != theirs && self.list.is_none() => {
                 let shape: Vec<u64> = theirs.shape().iter().map(|n| *n as u64).collect();
                 let row = theirs.bytes().len() / row_count(&shape).unwrap_or(1).max(1) as usize;
                 let (lo, hi) = (r.start as usize * row, r.end as usize * row);
@@ -308,7 +400,7 @@ impl<'a> Proof<'a, '_> {
             ) if (sa, ya) == (sb, yb) => {
                 return self.delivery((ours, *a, *la, *na), p, (theirs, *b, *lb, *nb), m, rows);
             }
-            (Op::PlasticPost { conn: a }, Op::PlasticPost { conn: b }) => self.synapses(*a, *b, 0, rows)?,
+            (Op::PlasticPost { conn: a }, Op::PlasticPost { conn: b }) => self.synapses(*a, *b, 0, rows, None)?,
             (a, b) if !self.same_op(a, b, theirs, rows) => return wrong(&format!("{a:?} instead of {b:?}")),
             _ => {}
         }
@@ -318,6 +410,9 @@ impl<'a> Proof<'a, '_> {
         let by_row = if rows { uses(self.model.module, theirs) } else { Some(vec![Use::Full; theirs.args.len()]) };
         let Some(by_row) = by_row else { return wrong("it cannot be computed by rows") };
         for ((a, b), u) in ours.args.iter().zip(&theirs.args).zip(by_row) {
+            if let (Use::Along(_), Some(_)) = (u, &self.list) {
+                return wrong("columns in another order");
+            }
             if let (Use::Along(axis), Some(r)) = (u, &self.rows) {
                 let (mine, whole) = (constant(self.piece, *a), constant(self.model.module, *b));
                 let data = |m: &'_ Module, id: Option<ConstId>| id.map(|id| m.consts[id.index()].data.clone());
@@ -403,8 +498,8 @@ impl<'a> Proof<'a, '_> {
         }
         // The piece may take for this tick's what the model takes from the line: then all its delays are one less.
         let earlier = u32::from(now_a == 1 && now_b == 0);
-        self.same(At { value: ours, ..p }, At { value: theirs, age: m.age + earlier }, false)?;
-        self.synapses(conn_a, conn_b, earlier, rows)?;
+        let sources = self.sources(At { value: ours, ..p }, At { value: theirs, age: m.age + earlier })?;
+        self.synapses(conn_a, conn_b, earlier, rows, sources)?;
         let (rest_a, rest_b) = (&a.args[now_a..], &b.args[now_b..]);
         if rest_a.len() != rest_b.len() {
             return Err(format!("`{name}` has another number of operands"));
@@ -416,22 +511,66 @@ impl<'a> Proof<'a, '_> {
         Ok(())
     }
 
-    /// Shows that a connection of the piece is the model's, for the piece's targets.
-    fn synapses(&mut self, ours: ConnId, theirs: ConnId, earlier: u32, rows: bool) -> Result<(), String> {
+    /// Shows that `p` is `m`, or elements of it: which ones, ascending.
+    fn sources(&mut self, p: At, m: At) -> Result<Option<Vec<u64>>, String> {
+        let picks = match self.node(p.value).map(|n| &n.op) {
+            Some(Op::Concat { .. } | Op::Gather { .. }) => true,
+            _ => self.inputs.contains_key(&p.value),
+        };
+        let moved = |n: &Node| matches!(n.op, Op::Concat { .. } | Op::Gather { .. });
+        let theirs = self.model.node(m.value).is_some_and(moved);
+        if self.rows.is_none() || !picks || theirs || shape(&self.model.module.graph, m.value).len() != 1 {
+            return self.same(p, m, false).map(|()| None);
+        }
+        let found = self.elements(p, m)?;
+        match found.windows(2).all(|k| k[0] < k[1]) {
+            true => Ok(Some(found)),
+            false => Err("sources do not ascend".into()),
+        }
+    }
+
+    /// Shows that a connection of the piece is the model's, for the piece's targets. It has these of the sources, or all;
+    /// the others have no synapse with a target.
+    fn synapses(
+        &mut self,
+        ours: ConnId,
+        theirs: ConnId,
+        earlier: u32,
+        rows: bool,
+        sources: Option<Vec<u64>>,
+    ) -> Result<(), String> {
         let c = &self.piece.conns[ours.index()];
         let a = expand(c, self.piece.pools(), self.model.max_synapses).map_err(|e| e.message)?;
         let posts = self.model.module.conns[theirs.index()].post_len;
         let targets = self.rows.clone().filter(|_| rows).unwrap_or(0..posts);
+        let list = self.list.as_deref().filter(|_| rows);
+        let mut place = vec![u32::MAX; if list.is_some() { posts as usize } else { 0 }];
+        for (k, j) in list.into_iter().flatten().enumerate() {
+            *place.get_mut(*j as usize).ok_or("a target that is not there")? = k as u32;
+        }
+        let local = |j: u32| match list {
+            None => targets.contains(&u64::from(j)).then(|| (u64::from(j) - targets.start) as u32),
+            Some(_) => place.get(j as usize).copied().filter(|k| *k != u32::MAX),
+        };
         let name = self.model.module.conns[theirs.index()].name.clone();
         let b = self.model.table(theirs)?;
-        if a.pre_len() != b.pre_len() || c.post_len != targets.end - targets.start {
+        let count = sources.as_ref().map_or(b.pre_len(), Vec::len);
+        if a.pre_len() != count || c.post_len != targets.end - targets.start {
             return Err(format!("`{name}` has other sources or targets"));
         }
+        let mut next = 0;
         for i in 0..b.pre_len() {
-            let mut mine = a.row(i);
-            for s in b.row(i).filter(|s| targets.contains(&u64::from(b.post[*s]))) {
+            let mut mine = 0..0;
+            if sources.as_ref().is_none_or(|s| s.get(next) == Some(&(i as u64))) {
+                mine = a.row(next);
+                next += 1;
+            }
+            // Synapses of one pair keep their order.
+            let mut theirs: Vec<(u32, usize)> = b.row(i).filter_map(|s| local(b.post[s]).map(|j| (j, s))).collect();
+            theirs.sort_by_key(|(j, _)| *j);
+            for (j, s) in theirs {
                 let Some(k) = mine.next() else { return Err(format!("`{name}`: a synapse of source {i} is missing")) };
-                let same = u64::from(a.post[k]) + targets.start == u64::from(b.post[s])
+                let same = a.post[k] == j
                     && a.weight.at(k).to_bits() == b.weight.at(s).to_bits()
                     && a.delay.at(k) + earlier == b.delay.at(s);
                 if !same {
@@ -441,6 +580,9 @@ impl<'a> Proof<'a, '_> {
             if mine.next().is_some() {
                 return Err(format!("`{name}`: source {i} has a synapse too many"));
             }
+        }
+        if next != count {
+            return Err(format!("`{name}` has sources that are not there"));
         }
         Ok(())
     }

@@ -83,8 +83,12 @@ pub fn check(
             Some(Initial::State(k)) => {
                 let init = &model.consts[model.states[*k].init.index()].data;
                 let row = (s.row_elements * size) as usize;
+                let place = |q: u64| s.order.as_ref().map_or(q, |o| o.get(q as usize).map_or(0, |i| u64::from(*i)));
                 match init.bytes().len() as u64 == s.rows * s.row_elements * size {
-                    true => init.bytes().get(r.rows[0] as usize * row..r.rows[1] as usize * row) == Some(frame),
+                    true => (r.rows[0]..r.rows[1]).zip(frame.chunks_exact(row.max(1))).all(|(q, x)| {
+                        let at = place(q) as usize * row;
+                        init.bytes().get(at..at + row) == Some(x)
+                    }),
                     false => frame.chunks(init.bytes().len().max(1)).all(|x| x == init.bytes()),
                 }
             }

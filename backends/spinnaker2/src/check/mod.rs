@@ -115,6 +115,12 @@ fn streams(m: &Manifest, module: &Module) -> Result<(), String> {
             && s.rows == row_count(&shape).unwrap_or(1)
             && s.rows.checked_mul(s.row_elements) == Some(elements);
         ensure(fits, || format!("{} has not the type of the model's value", s.name))?;
+        if let Some(order) = &s.order {
+            let mut seen = vec![false; s.rows as usize];
+            let each = |i: &u32| seen.get_mut(*i as usize).is_some_and(|x| !std::mem::replace(x, true));
+            let all = order.len() as u64 == s.rows && s.row_elements == 1 && order.iter().all(each);
+            ensure(all && matches!(s.source, Source::Value(_)), || format!("the order of {} is none", s.name))?;
+        }
         let parts = s.parts >= 1 && s.parts <= s.rows.max(1);
         ensure(parts && (s.slot as usize) < m.slots.len(), || format!("{} has no parts or no slot", s.name))?;
         let block = s.keys.is_power_of_two() && u64::from(s.key).is_multiple_of(s.keys) && s.shift < 32;

@@ -451,6 +451,15 @@ impl Emulator {
             for r in pe.core.receives.iter().filter(|r| r.stream == stream) {
                 let (lo, hi) = (r.rows[0] as usize * row, r.rows[1] as usize * row);
                 let bytes = pe.memory(r.address, hi.saturating_sub(lo));
+                if let Some(order) = &s.order {
+                    for (q, x) in (r.rows[0]..r.rows[1]).zip(bytes.chunks_exact(row.max(1))) {
+                        let at = order.get(q as usize).map_or(usize::MAX, |i| *i as usize * row);
+                        if let Some(to) = out.get_mut(at..at.saturating_add(row)) {
+                            to.copy_from_slice(x);
+                        }
+                    }
+                    continue;
+                }
                 if let Some(to) = out.get_mut(lo..lo + bytes.len()) {
                     to.copy_from_slice(bytes);
                 }

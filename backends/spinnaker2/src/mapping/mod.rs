@@ -14,12 +14,14 @@ mod hyper;
 mod kway;
 mod measure;
 mod model;
+mod order;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use measure::{Traffic, measure};
 pub use model::{NEURON_BYTES, Neurons, SYNAPSE_BYTES, neurons, weights};
+pub use order::{orderable, orders};
 
 /// Synapses that are held at once; problems with more are streamed.
 pub const HELD: u64 = 24_000_000;

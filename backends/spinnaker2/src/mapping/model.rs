@@ -22,6 +22,8 @@ pub const SYNAPSE_BYTES: u32 = 4;
 pub struct Neurons {
     /// Names of populations, each with its first neuron.
     pub populations: Vec<(String, u32)>,
+    /// The number of each as the splitter counts them.
+    pub numbers: Vec<usize>,
     /// Number of neurons.
     pub count: u32,
     /// Population of each neuron.
@@ -260,6 +262,7 @@ impl Reader {
             base[p] = out.count;
             let kind = out.populations.len() as u32;
             out.populations.push((self.facts.populations[p].name.clone(), out.count));
+            out.numbers.push(p);
             out.count += *size as u32;
             out.kind.extend(std::iter::repeat_n(kind, *size as usize));
         }

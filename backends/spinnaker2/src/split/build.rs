@@ -1,6 +1,7 @@
 //! Writes the pieces.
 
 use super::facts::{Facts, Kind};
+use super::reach::Picked;
 use super::uses::{Use, axis_of, constant, extents, for_rows, row_count, uses};
 use super::{Feed, Piece, Population, Signal, Split, SplitError};
 use nc_ir::graph::connect::{Delays, SynapseTable, Weights, expand};
@@ -12,8 +13,12 @@ use nc_ir::tensor::Tensor;
 use nc_ir::types::{DType, TensorType};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 type Rows = Option<Range<u64>>;
+
+/// The rows of a population in the order in which they are dealt out, if it is not the model's.
+pub(super) type Order = Option<Arc<Vec<u32>>>;
 
 /// Splits a solved module with known extents. `parts` says into how many pieces of nearly equal numbers of rows a
 /// population is split, at least 1 and at most its rows; populations that are not divisible are not asked about.
@@ -21,9 +26,19 @@ type Rows = Option<Range<u64>>;
 ///
 /// # Errors
 /// If extents are not known, equations are not solved, or synapses cannot be expanded.
-pub fn split(
+pub fn split(module: &Module, parts: impl FnMut(&Population) -> u64, max_synapses: u64) -> Result<Split, SplitError> {
+    split_ordered(module, parts, &[], max_synapses)
+}
+
+/// As [`split`], where some populations, by their numbers, have their rows in another order: row `order[q]` of the model is
+/// the q-th that is dealt out. Such an order comes from [`crate::mapping::orders`], which knows what may have one.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_ordered(
     module: &Module,
     mut parts: impl FnMut(&Population) -> u64,
+    orders: &[Option<Arc<Vec<u32>>>],
     max_synapses: u64,
 ) -> Result<Split, SplitError> {
     let mut facts = Facts::new(module.clone())?;
@@ -31,8 +46,14 @@ pub fn split(
         facts.populations.iter().map(|p| if p.divisible { parts(p).clamp(1, p.rows) } else { 1 }).collect();
     let is_split: Vec<bool> = parts.iter().map(|n| *n > 1).collect();
     facts.order(&is_split);
+    let order = |p: usize| {
+        let o = orders.get(p).cloned().flatten();
+        o.filter(|o| is_split[p] && o.len() as u64 == facts.populations[p].rows)
+    };
     let b = Builder {
+        orders: (0..parts.len()).map(order).collect(),
         facts,
+        parts: parts.clone(),
         is_split,
         signals: Vec::new(),
         of: FxHashMap::default(),
@@ -43,14 +64,18 @@ pub fn split(
 }
 
 /// The rows of a part of a population.
-fn rows_of(rows: u64, part: u64, parts: u64) -> Rows {
+pub(super) fn rows_of(rows: u64, part: u64, parts: u64) -> Rows {
     let at = |p: u64| rows / parts * p + (rows % parts).min(p);
     (parts > 1).then(|| at(part)..at(part + 1))
 }
 
-struct Builder {
-    facts: Facts,
-    is_split: Vec<bool>,
+pub(super) struct Builder {
+    pub(super) facts: Facts,
+    /// Into how many pieces each population is split.
+    pub(super) parts: Vec<u64>,
+    /// The order of each population's rows, if it is not the model's.
+    orders: Vec<Order>,
+    pub(super) is_split: Vec<bool>,
     signals: Vec<Signal>,
     of: FxHashMap<ValueId, usize>,
     tables: FxHashMap<ConnId, SynapseTable>,
@@ -58,14 +83,16 @@ struct Builder {
 }
 
 /// A piece that is being written.
-struct Writer {
-    piece: Piece,
-    population: usize,
+pub(super) struct Writer {
+    pub(super) piece: Piece,
+    pub(super) population: usize,
     /// New values of the piece's rows, and of whole values.
     rows: FxHashMap<ValueId, ValueId>,
     full: FxHashMap<ValueId, ValueId>,
     fed: Vec<(Feed, ValueId)>,
     consts: FxHashMap<ConstId, ConstId>,
+    /// What it receives of the sources of connections, by source and whether they are those of the tick before.
+    pub(super) picked: FxHashMap<(ValueId, bool), Option<Picked>>,
     /// The piece's delay lines by what they remember.
     lines: FxHashMap<ValueId, LineId>,
 }
@@ -117,9 +144,11 @@ impl Builder {
 
     fn signal(&mut self, value: ValueId) -> usize {
         let (signals, graph) = (&mut self.signals, &self.facts.module.graph);
+        let (orders, population) = (&self.orders, &self.facts.population);
         let root = self.facts.original.get(&value).copied().unwrap_or(value);
         *self.of.entry(value).or_insert_with(|| {
-            signals.push(Signal { value, root, name: graph.name_of(value), ty: graph.ty(value).clone() });
+            let order = orders[population[value.index()]].clone();
+            signals.push(Signal { value, root, name: graph.name_of(value), ty: graph.ty(value).clone(), order });
             signals.len() - 1
         })
     }
@@ -136,7 +165,11 @@ impl Builder {
             seed: old.seed,
             ..Module::default()
         };
-        let piece = Piece { name, population, rows, level, module, feeds: Vec::new(), gives: Vec::new() };
+        let order = match (&rows, &self.orders[population]) {
+            (Some(r), Some(o)) => Some(o[r.start as usize..r.end as usize].to_vec()),
+            _ => None,
+        };
+        let piece = Piece { name, population, rows, order, level, module, feeds: Vec::new(), gives: Vec::new() };
         let mut w = Writer {
             piece,
             population,
@@ -144,6 +177,7 @@ impl Builder {
             full: FxHashMap::default(),
             fed: Vec::new(),
             consts: FxHashMap::default(),
+            picked: FxHashMap::default(),
             lines: FxHashMap::default(),
         };
         for k in nodes {
@@ -155,8 +189,9 @@ impl Builder {
             let new = match self.shifted(&mut w, &node)? {
                 Some(new) => vec![new],
                 None => {
-                    let args = self.operands(&mut w, &node)?;
-                    self.compute(&mut w, &node, args)?
+                    let picked = self.picked(&mut w, &node, nodes)?;
+                    let args = self.operands(&mut w, &node, picked.as_ref())?;
+                    self.compute(&mut w, &node, args, picked.as_ref())?
                 }
             };
             for (old, new) in node.results.iter().zip(new) {
@@ -178,10 +213,14 @@ impl Builder {
     }
 
     /// What a node of the piece takes.
-    fn operands(&mut self, w: &mut Writer, node: &Node) -> Result<Vec<ValueId>, SplitError> {
+    fn operands(&mut self, w: &mut Writer, node: &Node, picked: Option<&Picked>) -> Result<Vec<ValueId>, SplitError> {
         let uses = uses(&self.facts.module, node);
         let mut args = Vec::with_capacity(node.args.len());
         for (j, a) in node.args.iter().enumerate() {
+            if let Some(p) = picked.filter(|p| j == 0 && !p.late) {
+                args.push(p.value);
+                continue;
+            }
             args.push(match (uses.as_ref().map(|u| u[j]), w.piece.rows.clone()) {
                 (Some(Use::Rows), _) => self.own(w, *a)?,
                 (Some(Use::Along(axis)), Some(r)) => self.along(w, *a, axis, &r)?,
@@ -222,7 +261,15 @@ impl Builder {
     }
 
     /// Some rows of a value that comes from elsewhere, if they can come alone.
-    fn fed_rows(&mut self, w: &mut Writer, v: ValueId, rows: Range<u64>) -> Option<ValueId> {
+    pub(super) fn fed_rows(&mut self, w: &mut Writer, v: ValueId, rows: Range<u64>) -> Option<ValueId> {
+        if self.order(v).is_some() {
+            return None;
+        }
+        self.fed_places(w, v, rows)
+    }
+
+    /// As [`Builder::fed_rows`], by places in the order in which they are dealt out.
+    pub(super) fn fed_places(&mut self, w: &mut Writer, v: ValueId, rows: Range<u64>) -> Option<ValueId> {
         match self.facts.whole_kind(v) {
             Kind::Host(input) => Some(self.feed(w, v, Feed::Host { input, rows: Some(rows) })),
             Kind::State(s) => Some(self.late_state(w, s, Some(rows))),
@@ -264,8 +311,9 @@ impl Builder {
 
     fn initial(&self, w: &mut Writer, init: ConstId) -> ConstId {
         let data = &self.facts.module.consts[init.index()].data;
-        let data = match &w.piece.rows {
-            Some(r) if !data.shape().is_empty() => rows(data, r),
+        let data = match (&w.piece.rows, self.listed(w)) {
+            (Some(_), Some(list)) if !data.shape().is_empty() => picked_rows(data, list),
+            (Some(r), None) if !data.shape().is_empty() => rows(data, r),
             _ => data.clone(),
         };
         w.piece.module.add_const("", data)
@@ -310,6 +358,16 @@ impl Builder {
                 Some(r) => self.rows_anywhere(w, v, r),
             };
         }
+        let foreign = !matches!(self.facts.kind(v), Kind::Anywhere) && self.home(v) != Some(w.population);
+        if foreign && (self.listed(w).is_some() || self.order(v).is_some()) {
+            // What passes between two orders is put in the model's.
+            let new = match &r {
+                None => self.whole(w, v)?,
+                Some(r) => self.rows_anywhere(w, v, r)?,
+            };
+            w.rows.insert(v, new);
+            return Ok(new);
+        }
         let new = match self.facts.kind(v) {
             Kind::Host(input) => self.feed(w, v, Feed::Host { input, rows: r }),
             Kind::State(_) if self.keeps(w, v) => {
@@ -331,18 +389,51 @@ impl Builder {
         Ok(new)
     }
 
+    /// The population whose order the rows of a value have when they are fed.
+    fn home(&self, v: ValueId) -> Option<usize> {
+        match self.facts.kind(v) {
+            Kind::Host(_) | Kind::Anywhere => None,
+            Kind::State(s) => Some(self.facts.population[self.facts.module.states[s].next.index()]),
+            Kind::Past(line, _) => Some(self.facts.population[self.facts.module.lines[line.index()].source.index()]),
+            Kind::Node(_) | Kind::Moved(_) => Some(self.facts.population[v.index()]),
+        }
+    }
+
+    /// The order of the rows of a value when they are fed.
+    pub(super) fn order(&self, v: ValueId) -> Order {
+        self.home(v).and_then(|p| self.orders[p].clone())
+    }
+
+    /// The model's rows that a piece has, if they are not a range.
+    pub(super) fn listed(&self, w: &Writer) -> Option<&[u32]> {
+        let r = w.piece.rows.as_ref()?;
+        self.orders[w.population].as_ref().map(|o| &o[r.start as usize..r.end as usize])
+    }
+
+    /// A whole value that was fed, in the model's order.
+    fn restored(&self, w: &mut Writer, fed: ValueId, order: &Order) -> Result<ValueId, SplitError> {
+        let Some(order) = order else { return Ok(fed) };
+        let mut at = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(q, row)| at[*row as usize] = q as i64);
+        gathered(w, fed, at)
+    }
+
     fn rows_anywhere(&mut self, w: &mut Writer, v: ValueId, r: &Range<u64>) -> Result<ValueId, SplitError> {
+        let list = self.listed(w).map(<[u32]>::to_vec);
         if let Some(k) = self.facts.def[v.index()]
             && let Op::Const { id } = self.facts.module.graph.nodes[k].op
         {
             let data = &self.facts.module.consts[id.index()].data;
             if extents(&self.facts.module.graph, v).len() == data.shape().len() {
-                let data = rows(data, r);
+                let data = list.as_ref().map_or_else(|| rows(data, r), |l| picked_rows(data, l));
                 let id = w.piece.module.add_const("", data);
                 return push(&mut w.piece.module, Op::Const { id }, vec![], vec![]).map(|r| r[0]);
             }
         }
         let whole = self.whole(w, v)?;
+        if let Some(list) = list {
+            return gathered(w, whole, list.iter().map(|i| i64::from(*i)).collect());
+        }
         let shape = extents(&self.facts.module.graph, v);
         let mut start = vec![0; shape.len()];
         let step = vec![1; shape.len()];
@@ -354,7 +445,10 @@ impl Builder {
 
     fn late_state(&mut self, w: &mut Writer, s: usize, rows: Rows) -> ValueId {
         let (next, init) = (self.facts.module.states[s].next, self.facts.module.states[s].init);
-        let init = self.facts.module.consts[init.index()].data.clone();
+        let mut init = self.facts.module.consts[init.index()].data.clone();
+        if let Some(order) = self.order(next).filter(|o| o.len() == init.len()) {
+            init = picked_rows(&init, &order);
+        }
         let signal = self.signal(next);
         self.feed(w, next, Feed::Late { signal, rows, init })
     }
@@ -370,7 +464,7 @@ impl Builder {
         push(&mut w.piece.module, Op::Delayed { line, ticks: ticks - 1 }, vec![], vec![]).map(|r| r[0])
     }
 
-    fn late_source(&mut self, w: &mut Writer, line: LineId, rows: Rows) -> ValueId {
+    pub(super) fn late_source(&mut self, w: &mut Writer, line: LineId, rows: Rows) -> ValueId {
         let source = self.facts.module.lines[line.index()].source;
         let init = Tensor::zeros(self.facts.module.lines[line.index()].ty.dtype, Vec::new());
         let signal = self.signal(source);
@@ -388,11 +482,18 @@ impl Builder {
         }
         let new = match self.facts.whole_kind(v) {
             Kind::Host(input) => self.feed(w, v, Feed::Host { input, rows: None }),
-            Kind::State(s) => self.late_state(w, s, None),
-            Kind::Past(line, ticks) => self.past(w, line, ticks, None)?,
+            Kind::State(s) => {
+                let fed = self.late_state(w, s, None);
+                self.restored(w, fed, &self.order(v))?
+            }
+            Kind::Past(line, ticks) => {
+                let fed = self.past(w, line, ticks, None)?;
+                self.restored(w, fed, &self.order(v))?
+            }
             Kind::Node(_) => {
                 let signal = self.signal(v);
-                self.feed(w, v, Feed::Now { signal, rows: None })
+                let fed = self.feed(w, v, Feed::Now { signal, rows: None });
+                self.restored(w, fed, &self.order(v))?
             }
             Kind::Moved(k) => self.again(w, k, v)?,
             Kind::Anywhere => {
@@ -451,7 +552,13 @@ impl Builder {
     }
 
     /// A node of the piece, for its rows.
-    fn compute(&mut self, w: &mut Writer, node: &Node, args: Vec<ValueId>) -> Result<Vec<ValueId>, SplitError> {
+    fn compute(
+        &mut self,
+        w: &mut Writer,
+        node: &Node,
+        args: Vec<ValueId>,
+        picked: Option<&Picked>,
+    ) -> Result<Vec<ValueId>, SplitError> {
         let mut op = node.op.clone();
         if let (Some(r), Some(first)) = (&w.piece.rows, node.results.first()) {
             for_rows(&mut op, &extents(&self.facts.module.graph, *first), r);
@@ -465,7 +572,14 @@ impl Builder {
                     if *now_count == 0 {
                         // The signal of the tick before stands for this tick's: every delay is one less.
                         earlier = 1;
-                        let late = self.late_source(w, id, None);
+                        let late = match picked {
+                            Some(p) => p.value,
+                            None => {
+                                let fed = self.late_source(w, id, None);
+                                let source = self.facts.module.lines[id.index()].source;
+                                self.restored(w, fed, &self.order(source))?
+                            }
+                        };
                         args.insert(0, late);
                         *now_count = 1;
                     }
@@ -479,9 +593,9 @@ impl Builder {
                     let depth = depth - earlier;
                     *line = (depth > 0).then(|| remember(w, args[0], depth));
                 }
-                *conn = self.synapses(w, *conn, earlier)?;
+                *conn = self.synapses(w, *conn, earlier, picked)?;
             }
-            Op::PlasticPost { conn } => *conn = self.synapses(w, *conn, 0)?,
+            Op::PlasticPost { conn } => *conn = self.synapses(w, *conn, 0, None)?,
             _ => {}
         }
         let regions = self.regions(w, node.regions.clone());
@@ -516,27 +630,57 @@ impl Builder {
         *consts.entry(id).or_insert_with(|| piece.module.add_const("", data()))
     }
 
-    /// The synapses of the piece's targets, with delays that are `earlier` less.
-    fn synapses(&mut self, w: &mut Writer, conn: ConnId, earlier: u32) -> Result<ConnId, SplitError> {
+    /// The synapses of a connection.
+    pub(super) fn table(&mut self, conn: ConnId) -> Result<&SynapseTable, SplitError> {
         if !self.tables.contains_key(&conn) {
             let c = &self.facts.module.conns[conn.index()];
             let table = expand(c, self.facts.module.pools(), self.left).map_err(|e| SplitError(e.message.clone()))?;
             self.left = self.left.saturating_sub(table.len() as u64);
             self.tables.insert(conn, table);
         }
+        Ok(&self.tables[&conn])
+    }
+
+    /// The synapses of the piece's targets, with delays that are `earlier` less, of the sources that are picked.
+    fn synapses(
+        &mut self,
+        w: &mut Writer,
+        conn: ConnId,
+        earlier: u32,
+        picked: Option<&Picked>,
+    ) -> Result<ConnId, SplitError> {
+        self.table(conn)?;
         let table = &self.tables[&conn];
         let c = &self.facts.module.conns[conn.index()];
         let targets = w.piece.rows.clone().unwrap_or(0..c.post_len);
         let (mut pre, mut post, mut weight, mut delay) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for i in 0..table.pre_len() {
-            for s in table.row(i) {
-                let j = u64::from(table.post[s]);
-                if targets.contains(&j) {
-                    pre.push(i as i64);
-                    post.push((j - targets.start) as i64);
-                    weight.push(table.weight.at(s));
-                    delay.push(i64::from(table.delay.at(s) - earlier));
-                }
+        let all: Vec<u64>;
+        let sources = match picked {
+            Some(p) => &p.sources,
+            None => {
+                all = (0..c.pre_len).collect();
+                &all
+            }
+        };
+        // Where the piece has a target.
+        let list = self.listed(w);
+        let mut place = vec![u32::MAX; if list.is_some() { c.post_len as usize } else { 0 }];
+        list.into_iter().flatten().enumerate().for_each(|(k, j)| place[*j as usize] = k as u32);
+        let local = |j: u64| match list {
+            None => targets.contains(&j).then(|| (j - targets.start) as u32),
+            Some(_) => Some(place[j as usize]).filter(|k| *k != u32::MAX),
+        };
+        for (k, i) in sources.iter().enumerate() {
+            let row = table.row(*i as usize);
+            let mut mine: Vec<(u32, usize)> =
+                row.filter_map(|s| local(u64::from(table.post[s])).map(|j| (j, s))).collect();
+            // Synapses of one pair keep their order.
+            mine.sort_by_key(|(j, _)| *j);
+            for (j, s) in mine {
+                pre.push(k as i64);
+                post.push(i64::from(j));
+                weight.push(table.weight.at(s));
+                delay.push(i64::from(table.delay.at(s) - earlier));
             }
         }
         let n = pre.len();
@@ -554,7 +698,8 @@ impl Builder {
             Delays::Uniform(d) => SynapseDelay::Ticks(d.saturating_sub(earlier)),
             Delays::Per(_) => SynapseDelay::PerSynapse(m.add_const("", vector(delay))),
         };
-        let (pre_len, post_len) = (c.pre_len, targets.end - targets.start);
+        let pre_len = sources.len() as u64;
+        let post_len = targets.end - targets.start;
         let id = ConnId(m.conns.len() as u32);
         m.conns.push(Connectivity {
             name: c.name.clone(),
@@ -585,8 +730,34 @@ fn remember(w: &mut Writer, source: ValueId, depth: u32) -> LineId {
     id
 }
 
-fn push(m: &mut Module, op: Op, args: Vec<ValueId>, regions: Vec<Graph>) -> Result<Vec<ValueId>, SplitError> {
+pub(super) fn push(
+    m: &mut Module,
+    op: Op,
+    args: Vec<ValueId>,
+    regions: Vec<Graph>,
+) -> Result<Vec<ValueId>, SplitError> {
     m.builder().push(op, args, regions).map_err(|e| SplitError(e.to_string()))
+}
+
+/// Elements of a vector by their numbers.
+pub(super) fn gathered(w: &mut Writer, of: ValueId, index: Vec<i64>) -> Result<ValueId, SplitError> {
+    let n = index.len();
+    let data = Tensor::from_vec(vec![n], index).unwrap_or_else(|| Tensor::zeros(DType::I64, vec![0]));
+    let id = w.piece.module.add_const("", data);
+    let index = push(&mut w.piece.module, Op::Const { id }, vec![], vec![])?[0];
+    push(&mut w.piece.module, Op::Gather { axis: 0 }, vec![of, index], vec![]).map(|r| r[0])
+}
+
+/// Elements of a vector by their numbers.
+pub(super) fn picked_rows(t: &Tensor, list: &[u32]) -> Tensor {
+    let size = t.dtype().size();
+    let bytes: Vec<u8> = list
+        .iter()
+        .filter_map(|k| t.bytes().get(*k as usize * size..(*k as usize + 1) * size))
+        .flatten()
+        .copied()
+        .collect();
+    Tensor::from_bytes(t.dtype(), vec![list.len()], &bytes).unwrap_or_else(|| t.clone())
 }
 
 /// Some rows of a tensor.

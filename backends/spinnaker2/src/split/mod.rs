@@ -3,8 +3,8 @@
 //! Values that are computed row by row from each other form a population: element-wise chains, rows of products,
 //! targets of synapses. A population is split by rows of its first axis that has more than one element, that is by
 //! target and never by source, so every chain of arithmetic stays whole in one piece and keeps its order. Everything else that a row needs, such as
-//! the input vector of a product or the spikes of a source, is a [`Signal`], which reaches a piece as a whole
-//! ([`Feed::Now`]).
+//! the input vector of a product, is a [`Signal`], which reaches a piece as a whole ([`Feed::Now`]); of the sources of synapses
+//! it gets those that reach it (`reach`).
 //!
 //! There is no barrier between cores, so a tick has levels: a piece reads signals of this tick from lower levels only.
 //! What a state held before the tick and what a delay line remembers are signals of the tick before ([`Feed::Late`]);
@@ -17,10 +17,11 @@
 mod build;
 pub(crate) mod facts;
 mod pipeline;
+mod reach;
 mod run;
 pub(crate) mod uses;
 
-pub use build::split;
+pub use build::{split, split_ordered};
 pub use pipeline::{Pipelined, pipeline};
 pub use run::Board;
 pub(crate) use uses::{Use, axis_of, constant, for_rows, row_count, uses};
@@ -31,6 +32,7 @@ use nc_ir::tensor::Tensor;
 use nc_ir::types::TensorType;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A population of the model: what is split together.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub struct Piece {
     pub population: usize,
     /// Rows of the population, or `None` for all.
     pub rows: Option<Range<u64>>,
+    /// The model's rows that these are, if they are dealt out in another order.
+    pub order: Option<Vec<u32>>,
     /// When in a tick it runs.
     pub level: u32,
     /// What it computes; its inputs are `feeds`, its outputs `gives`.
@@ -100,6 +104,8 @@ pub struct Signal {
     pub name: String,
     /// Its type.
     pub ty: TensorType,
+    /// The row of the model that each of its rows is, if they are in another order.
+    pub order: Option<Arc<Vec<u32>>>,
 }
 
 /// Where an input of a piece comes from.

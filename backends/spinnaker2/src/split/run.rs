@@ -54,10 +54,17 @@ impl Board {
             given.extend(p.gives.iter().zip(out.outputs).map(|(s, t)| (k, *s, t)));
         }
         self.deliver(given);
-        let get = |s: &usize| {
+        let get = |s: &usize| -> Result<Tensor, Diagnostic> {
             let missing =
                 || Diagnostic::error_nowhere("E0599", format!("no piece gave `{}`", self.split.signals[*s].name));
-            self.now[*s].clone().ok_or_else(missing)
+            let t = self.now[*s].clone().ok_or_else(missing)?;
+            let Some(order) = &self.split.signals[*s].order else { return Ok(t) };
+            let (mut whole, size) = (t.clone(), t.dtype().size());
+            for (row, x) in order.iter().zip(t.bytes().chunks_exact(size)) {
+                let at = *row as usize * size;
+                whole.bytes_mut()[at..at + size].copy_from_slice(x);
+            }
+            Ok(whole)
         };
         let outputs = self.split.outputs.iter().map(get).collect::<Result<_, _>>()?;
         let probes = self.split.probes.iter().map(get).collect::<Result<_, _>>()?;

@@ -131,6 +131,7 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
     options.activity = args.activity.unwrap_or(options.activity);
     options.tick = args.tick.as_ref().map(|t| t.seconds);
     options.pipeline = args.pipeline.unwrap_or(false);
+    options.arrange = args.arrange.unwrap_or(false);
     Ok(options)
 }
 

@@ -8,8 +8,18 @@ use std::path::Path;
 /// Name of the target.
 const NAME: &str = "spinnaker2";
 /// Its settings. Each is an option of the command line as well.
-const KEYS: &[&str] =
-    &["machine", "performance", "dead", "pieces", "*.neurons_per_core", "placement", "activity", "tick", "pipeline"];
+const KEYS: &[&str] = &[
+    "machine",
+    "performance",
+    "dead",
+    "pieces",
+    "*.neurons_per_core",
+    "placement",
+    "activity",
+    "tick",
+    "pipeline",
+    "arrange",
+];
 
 /// The target with its settings.
 pub fn spec() -> TargetSpec {
@@ -80,6 +90,10 @@ fn set(chip: &mut ChipArgs, s: &Setting, folder: &Path) -> Result<(), String> {
         },
         "pipeline" => match s.value {
             SettingValue::Bool(x) => chip.pipeline = Some(x),
+            _ => return Err("true or false".to_owned()),
+        },
+        "arrange" => match s.value {
+            SettingValue::Bool(x) => chip.arrange = Some(x),
             _ => return Err("true or false".to_owned()),
         },
         path => {

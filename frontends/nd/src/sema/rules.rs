@@ -73,7 +73,7 @@ pub(super) enum PairValue {
     Number(f64, Option<ConstId>),
     /// A tensor, to be laid out by its shape.
     Tensor(Tensor, Option<ConstId>),
-    /// A region of (i, j[n]) that gives one value per candidate.
+    /// A region of `(i, j[n])` that gives one value per candidate.
     Region(Graph),
 }
 

@@ -1,8 +1,9 @@
 //! The importer: scopes of names, nodes, functions and nested graphs.
 //!
 //! A *frame* is a graph that is written: the step function or a region. A *scope* is a set of names: of the model's
-//! graph, of a nested graph, or of the body of a function. Several scopes can write to one frame (functions are inlined; so
-//! is the branch of an `If` whose condition is known). A nested graph sees the names around it, a function does not.
+//! graph, of a nested graph, or of the body of a function. Several scopes can write to one frame (functions are
+//! inlined; so is the branch of an `If` whose condition is known). A nested graph sees the names around it, a
+//! function does not.
 
 mod attribute;
 mod call;
@@ -98,7 +99,7 @@ impl Traced {
     }
 }
 
-/// See [`crate::import`].
+/// See [`crate::import()`].
 pub(crate) fn import(model: &ModelProto, options: &Options, loader: &mut dyn Loader) -> Result<Traced, Stop> {
     let Some(graph) = &model.graph else {
         return Err(Diagnostic::error_nowhere(codes::MALFORMED, "the model has no graph").into());
@@ -351,8 +352,8 @@ impl<'m> Importer<'m> {
         Ok(())
     }
 
-    /// Imports a nested graph into the frame that is open. Its inputs are given by position. After an error the importer is
-    /// as it was before, but for what was appended to the open frame.
+    /// Imports a nested graph into the frame that is open. Its inputs are given by position. After an error the
+    /// importer is as it was before, but for what was appended to the open frame.
     ///
     /// # Errors
     /// As for the import as a whole.

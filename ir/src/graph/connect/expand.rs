@@ -25,8 +25,8 @@ const SHARED: usize = 1 << 20;
 ///
 /// # Errors
 /// If there are more than `max_synapses` (`E0510`); a weight is NaN (`E0511`); a delay is negative or above its bound
-/// (`E0512`); a table has the wrong type or size (`E0513`) or is not sorted or out of range (`E0514`); the rule does not
-/// fit its source and target (`E0515`); a region is not one of a row of synapses (`E0516`).
+/// (`E0512`); a table has the wrong type or size (`E0513`) or is not sorted or out of range (`E0514`); the rule does
+/// not fit its source and target (`E0515`); a region is not one of a row of synapses (`E0516`).
 pub fn expand(c: &Connectivity, pools: Pools<'_>, max_synapses: u64) -> Result<SynapseTable, Diagnostic> {
     let x = Expansion { c, pools, max: max_synapses };
     x.check_ranges()?;
@@ -493,7 +493,7 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    /// The region's type must be (i64, i64[n]) to `result[n]` for a named n.
+    /// The region's type must be `(i64, i64[n])` to `result[n]` for a named n.
     fn check_region(&self, g: &Graph, result: DType, what: &str) -> Result<(), Diagnostic> {
         row_region(g, result).map_err(|e| self.fail("E0516", format!("the {what}'s region {e}")))
     }
@@ -558,8 +558,8 @@ pub(crate) fn row_region(g: &Graph, result: DType) -> Result<(), String> {
     }
 }
 
-/// Draws `k` distinct numbers below `n` (Floyd's method: Bentley and Floyd, *A sample of brilliance*, 1987). Draw d of row
-/// `row` takes the first two words at `(stream, row, d)` as a 64-bit fraction of its range.
+/// Draws `k` distinct numbers below `n` (Floyd's method: Bentley and Floyd, *A sample of brilliance*, 1987). Draw d
+/// of row `row` takes the first two words at `(stream, row, d)` as a 64-bit fraction of its range.
 fn choose(stream: u64, row: u64, k: u64, n: u64, drawn: &mut FxHashSet<u64>, mut take: impl FnMut(u64)) {
     drawn.clear();
     for (d, top) in (n - k..n).enumerate() {

@@ -1,8 +1,8 @@
 //! Connectivity: which synapses a `connect` statement makes, with their weights and delays.
 //!
-//! A rule is kept as written and expanded on demand by [`expand`], so that every backend and every partition builds the
-//! same network. Sources and targets are named by their flat indices in the whole population, in regions, tables and
-//! draws alike; draws are keyed by (stream, row, number of the draw).
+//! A rule is kept as written and expanded on demand by [`expand()`], so that every backend and every partition builds
+//! the same network. Sources and targets are named by their flat indices in the whole population, in regions, tables
+//! and draws alike; draws are keyed by (stream, row, number of the draw).
 //!
 //! Regions have the parameters i (`i64`) and j (`i64[n]`, with a named extent). A row of targets may be handed over in
 //! pieces: what a region gives for one target must not depend on the others.
@@ -147,9 +147,9 @@ pub enum Rule {
     All,
     /// The k-th source with the k-th target; there must be as many of both.
     OneToOne,
-    /// Each pair independently with probability `p`, drawn by geometric gaps along each row: draw k of row i is a uniform
-    /// u of 53 bits and skips `floor(log(1 - u) / log1p(-p))` targets (all in f64, with the functions of [`crate::math`]).
-    /// Draws 2d and 2d + 1 are the lower and the upper half of the block at (stream, i, d).
+    /// Each pair independently with probability `p`, drawn by geometric gaps along each row: draw k of row i is a
+    /// uniform u of 53 bits and skips `floor(log(1 - u) / log1p(-p))` targets (all in f64, with the functions of
+    /// [`crate::math`]). Draws 2d and 2d + 1 are the lower and the upper half of the block at (stream, i, d).
     Random {
         /// Probability in [0, 1].
         p: super::Real,
@@ -173,8 +173,8 @@ pub enum Rule {
         /// Key of the draws.
         stream: u64,
     },
-    /// A kernel `[cout, cin, ky, kx]` slid over the source `[cin, h, w]`, targets `[cout, oh, ow]`: the ranges that take
-    /// part, row-major.
+    /// A kernel `[cout, cin, ky, kx]` slid over the source `[cin, h, w]`, targets `[cout, oh, ow]`: the ranges that
+    /// take part, row-major.
     Conv2d {
         /// Source extents `[cin, h, w]`.
         input: [u64; 3],

@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 use crate::types::{DType, Dim, TensorType};
 use std::fmt::Write;
 
-/// The text of a module; [`super::parse`] reads it back to an equal one.
+/// The text of a module; [`super::parse()`] reads it back to an equal one.
 pub fn print(m: &Module) -> String {
     Printer { out: String::new(), indent: 0, elide: false }.module(m)
 }

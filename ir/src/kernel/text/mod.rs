@@ -1,4 +1,4 @@
-//! The text form of kernel programs: [`Program`] prints itself, [`parse`] reads it back equal to the bit.
+//! The text form of kernel programs: [`Program`] prints itself, [`parse()`] reads it back equal to the bit.
 //!
 //! ```text
 //! program "scale" parts 2
@@ -40,7 +40,7 @@ use std::fmt;
 
 pub use print::{print, print_kernel};
 
-/// Bytes of constants and states that [`parse`] takes at most.
+/// Bytes of constants and states that [`parse()`] takes at most.
 pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
 /// Why a text is not a program.
@@ -73,7 +73,7 @@ pub fn parse(text: &str) -> Result<Program, ParseError> {
 /// Reads a program, with data of at most `max_bytes`. What is read is not yet verified.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse()`].
 pub fn parse_with_limit(text: &str, max_bytes: u64) -> Result<Program, ParseError> {
     parse::program(text, max_bytes)
 }
