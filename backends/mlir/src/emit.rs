@@ -53,6 +53,8 @@ pub(crate) struct Machine {
     pub small: bool,
     /// Whether it is a graphics processor, or does as one.
     pub gpu: bool,
+    /// Whether code is written as PTX.
+    pub ptx: bool,
 }
 
 /// Threads that run parts together, a block of them each.
@@ -160,7 +162,13 @@ pub(crate) fn team_kernel<'c>(
         };
         let mut a = a.to_vec();
         a[..3].iter_mut().for_each(|p| *p = ir.cast(*p, ptr));
-        let mut e = Emitter::new(ir.fork(), (program, layout), kernel, &a, Machine { small: false, gpu: true })?;
+        let mut e = Emitter::new(
+            ir.fork(),
+            (program, layout),
+            kernel,
+            &a,
+            Machine { small: false, gpu: true, ptx: !blocks.host },
+        )?;
         let threads = Threads { id: a[5], count: blocks.threads, meet, shared: (shared, scratch), quiet: false };
         e.threads = Some(threads);
         let mut used = BTreeSet::new();

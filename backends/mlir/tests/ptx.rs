@@ -132,6 +132,28 @@ fn sums_over_events_are_in_registers() {
     assert_eq!(text.matches("st.global.b32").count(), 1, "{text}");
 }
 
+/// The upper half of a product whose one factor is known to be small, as divisions by constants have it.
+#[test]
+fn upper_halves_of_products_are_one_instruction() {
+    let mut p = Program::new("high", 1);
+    let n = 2883;
+    let out = p.add_buffer("out", DType::I64, n, Role::Output);
+    let mut k = KernelBuilder::new("high", Some(Parallel { len: n, align: 1 }), 1);
+    k.for_loop(Kernel::LO, Kernel::HI, true, |k, i| {
+        let row = k.index(961);
+        let part = k.op(ScalarOp::IDiv, &[i, row]);
+        let part = k.op(ScalarOp::IMul, &[part, row]);
+        let rest = k.op(ScalarOp::ISub, &[i, part]);
+        let by = k.index(595056260442243601);
+        let high = k.op(ScalarOp::UMulHi, &[rest, by]);
+        k.store(out, Index::var(i), high);
+    });
+    p.push(k.finish());
+    for arch in ARCHES {
+        assert!(ptx(&p, arch).contains("mul.hi.u64"));
+    }
+}
+
 /// What `ptxas` says about each entry: its registers, and bytes that it and its functions spill.
 fn assembled(ptxas: &str, ptx: &str, arch: Arch) -> Vec<(String, u32, u32)> {
     let folder = std::env::temp_dir().join(format!("nc-ptx-{}-{}", std::process::id(), arch.name()));

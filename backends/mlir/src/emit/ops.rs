@@ -55,6 +55,8 @@ impl<'c> Emitter<'c, '_> {
             ScalarOp::IAdd => i.bin("arith.addi", x, y),
             ScalarOp::ISub => i.bin("arith.subi", x, y),
             ScalarOp::IMul => i.bin("arith.muli", x, y),
+            // The code generator of PTX has no products of 128 bits for some that have a constant in them.
+            ScalarOp::UMulHi if self.machine.ptx && own == t.i64 => i.intrinsic("llvm.nvvm.mulhi.ull", &[x, y], own),
             ScalarOp::UMulHi => i.mul_high(x, y, own),
             ScalarOp::IDiv => {
                 let (zero, minus, safe) = self.divisor(y);
