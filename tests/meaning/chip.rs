@@ -445,6 +445,41 @@ fn a_tick_lasts_as_long_as_is_asked_and_not_less_than_its_slots() {
 }
 
 #[test]
+fn a_profile_sizes_slots_and_what_is_more_is_noticed() {
+    let module = example("motion");
+    let of = |rate: f64| {
+        let measured = module.inputs.iter().map(|p| (p.name.clone(), rate)).collect();
+        let options = Options { parts: 2, moves: 300, measured, ..Options::new(machine("spinnaker2")) };
+        built(&module, &options).unwrap_or_else(|e| panic!("{} {}", e[0].code, e[0].message))
+    };
+    // An eighth of the pixels speaks in a tick, four times that is half of them.
+    let (all, some, none) = (of(1.0), of(0.125), of(0.0));
+    let shares = |b: &Built| b.bundle.manifest.streams.iter().filter_map(|s| s.measured).collect::<Vec<_>>();
+    assert_eq!((shares(&all), shares(&some)), (vec![1.0], vec![0.5]));
+    assert!(some.bundle.manifest.slots[0].send_cycles < all.bundle.manifest.slots[0].send_cycles);
+    let ticks = inputs(&module, 12, 5);
+    assert!(compare("motion", &module, &some, &ticks) > 0, "the model is silent: the test sees nothing");
+    let mut e = none.emulator();
+    let faults: Vec<Fault> = ticks.iter().flat_map(|i| e.tick(&bytes(i), &serial)).collect();
+    assert!(faults.iter().any(|f| matches!(f, Fault::Overrun { slot: 0, .. })), "{faults:?}");
+}
+
+#[test]
+fn kernels_with_an_array_that_has_no_frame_get_no_image() {
+    let (_, b) = small();
+    let (plan, split) = (&b.mapping.plan, &b.mapping.split);
+    let (task, piece) = plan.tasks.iter().enumerate().find_map(|(k, t)| t.piece.map(|p| (k, p))).expect("a piece");
+    let l = &b.mapping.lowered[piece];
+    let image = |gives: &[usize]| {
+        let kernels = nc_spinnaker2::memory::Kernels { program: &l.program, layout: &l.layout, gives };
+        b.mapping.maps[task].image(plan, task, Some(kernels), 0x200, &machine("spinnaker2"))
+    };
+    assert!(image(&split.pieces[piece].gives).is_ok());
+    let e = image(&[]).expect_err("an output without a frame");
+    assert!(e.starts_with("its kernels use `out") && e.ends_with("for which the core has no frame"), "{e}");
+}
+
+#[test]
 fn a_manifest_is_read_as_it_was_written() {
     let (_, b) = small();
     let text = b.bundle.manifest.text().expect("JSON");

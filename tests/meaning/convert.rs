@@ -1,7 +1,7 @@
 //! `nc convert`: what is made of a model computes what the model does, to the bit.
 
-use nc_ir::Tensor;
-use nc_runtime::arrays::{ArrayFile, Limits, NpzOptions, NpzWriter};
+use super::files::{arrays, done};
+use nc_runtime::arrays::{NpzOptions, NpzWriter};
 use nc_tests::{nc, root};
 use std::path::Path;
 
@@ -21,10 +21,6 @@ const PRESETS: &[&str] = &[
     "exact,recurrent_delay=3",
     "euler,clamp=-1:1,order=membrane-first",
 ];
-
-fn arrays(path: &Path) -> Vec<(String, Tensor)> {
-    ArrayFile::open(path, Limits::default()).and_then(|f| f.read_all()).expect("an array file")
-}
 
 /// The same arrays, of which those named `before` are called `after`.
 fn renamed(from: &Path, to: &Path, before: &str, after: &str) {
@@ -47,11 +43,7 @@ fn text_made_of_nir_computes_the_same() {
     // The arrays of the text lie beside it, and not where an array file of the user may.
     std::fs::write(at("k.npz"), b"mine").expect("a file");
     for preset in PRESETS {
-        let run = |args: &[&str]| {
-            let (code, out, err) = nc(folder.path(), args);
-            assert_eq!(code, Some(0), "{preset}: {args:?}\n{out}\n{err}");
-            err
-        };
+        let run = |args: &[&str]| done(folder.path(), args);
         let as_nir = ["--dt", "1e-3", "--discretise", preset];
         run(&[&["run", &model, "--input", &input, "--output", "nir.npz"][..], &as_nir].concat());
         let said = run(&[&["convert", &model, "k.nd"][..], &as_nir].concat());
@@ -87,8 +79,7 @@ fn what_the_language_cannot_say_is_named() {
     refused(&[&["convert", &whole, "out.nd"][..], &lava].concat(), &["E0550", "`cast`"]);
     // Equations and synapses stay in the graph that a text is made into.
     let cuba = root().join("examples/cuba.nd").display().to_string();
-    let (code, _, err) = nc(folder.path(), ["convert", &cuba, "cuba.graph"]);
-    assert_eq!(code, Some(0), "{err}");
+    done(folder.path(), &["convert", &cuba, "cuba.graph"]);
     refused(&["convert", "cuba.graph", "out.nd"], &["E0550", "i32"]);
     refused(&["convert", &cuba, "out.nd"], &["E0946", "nc fmt"]);
     refused(&["convert", &cuba, "out.onnx"], &["E0946", "not written"]);

@@ -5,6 +5,7 @@ mod commands;
 mod convert;
 mod differential;
 mod elementwise;
+mod files;
 mod filetests;
 mod levels;
 mod nir;

@@ -1,20 +1,10 @@
 //! `nc convert` to `.nir`: the file computes what the model does, or what it cannot hold is named.
 
+use super::files::{arrays, done};
 use nc_ir::Tensor;
-use nc_runtime::arrays::{ArrayFile, Limits, NpzOptions, NpzWriter};
+use nc_runtime::arrays::{NpzOptions, NpzWriter};
 use nc_tests::{nc, python, root, skip};
-use std::path::Path;
 use std::process::Command;
-
-fn arrays(path: &Path) -> Vec<(String, Tensor)> {
-    ArrayFile::open(path, Limits::default()).and_then(|f| f.read_all()).expect("an array file")
-}
-
-fn done(folder: &Path, args: &[&str]) -> String {
-    let (code, out, err) = nc(folder, args);
-    assert_eq!(code, Some(0), "{args:?}\n{out}\n{err}");
-    err
-}
 
 /// Presets whose step comes back from text to the bit.
 const PRESETS: &[&str] = &[

@@ -25,13 +25,16 @@ pub struct Bundle {
 
 impl Bundle {
     /// The files with their names.
-    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+    ///
+    /// # Errors
+    /// E0872 for a plan that JSON cannot hold.
+    pub fn files(&self) -> Result<Vec<(String, Vec<u8>)>, Diagnostic> {
         let mut all = vec![(ARENA.to_owned(), self.arena.clone()), (CONSTS.to_owned(), self.consts.clone())];
         all.extend(self.plan.binaries.iter().zip(&self.code).map(|(b, c)| (b.file.clone(), c.clone().into_bytes())));
-        // Values of plans are all written: none is a map with keys other than text.
-        let text = serde_json::to_string_pretty(&self.plan).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&self.plan)
+            .map_err(|e| Diagnostic::error_nowhere("E0872", format!("{MANIFEST} is not written: {e}")))?;
         all.push((MANIFEST.to_owned(), format!("{text}\n").into_bytes()));
-        all
+        Ok(all)
     }
 
     /// Reads a bundle; `file` gives the content of a file by its name, at most so many bytes of it.

@@ -32,7 +32,7 @@ fn read(files: &Files) -> Result<Bundle, Diagnostic> {
 fn what_is_written_reads_back() {
     for seed in 0..30 {
         let (program, layout, b) = bundle(seed);
-        let files: BTreeMap<_, _> = b.files().into_iter().collect();
+        let files: BTreeMap<_, _> = b.files().expect("files").into_iter().collect();
         let again = read(&files).expect("what was written");
         assert_eq!(again, b);
         let (p, l) = again.plan.memory(&again.arena, &again.consts).expect("a plan");
@@ -56,7 +56,7 @@ fn what_is_written_reads_back() {
 #[test]
 fn broken_bundles_are_refused() {
     let (_, _, b) = bundle(1);
-    let whole: BTreeMap<_, _> = b.files().into_iter().collect();
+    let whole: BTreeMap<_, _> = b.files().expect("files").into_iter().collect();
     let broken = |change: &dyn Fn(&mut Files)| {
         let mut files = whole.clone();
         change(&mut files);

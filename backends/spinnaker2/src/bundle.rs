@@ -114,7 +114,7 @@ pub struct Port {
 ///
 /// The rows of a stream are dealt out to `parts` producers in nearly equal, contiguous shares: part p begins at row
 /// `rows / parts * p + min(p, rows % parts)`. Element e of part p has the key `key + (p << shift) + e`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
     /// Name in the model.
@@ -139,6 +139,8 @@ pub struct Stream {
     pub shift: u32,
     /// The slot at whose end it is sent.
     pub slot: u32,
+    /// Share of its elements that slots are sized for by a profile; without, `activity` is for what is mostly zero.
+    pub measured: Option<f64>,
 }
 
 /// Where a stream comes from.
@@ -441,6 +443,7 @@ mod tests {
                 keys: 8192,
                 shift: 0,
                 slot: 0,
+                measured: None,
             };
             for p in 0..parts {
                 assert!((s.row_of(p)..s.row_of(p + 1)).all(|r| s.part_of(r) == p));

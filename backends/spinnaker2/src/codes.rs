@@ -89,9 +89,9 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         "E0864",
-        "a layer that is not there",
-        "A bound on the neurons of a core names a population or layer that the model does not have, or one that is \
-         computed whole on one core.",
+        "a bound on neurons that cannot be kept",
+        "A bound on the neurons of a core names a population or layer that the model does not have, one that is computed \
+         whole on one core, or one of which a core needs at least a row, which has more.",
     ),
     (
         "E0865",

@@ -58,8 +58,8 @@ pub struct Options {
     pub dead: Vec<Place>,
     /// Split every layer into at least so many pieces, as far as it has targets.
     pub parts: u64,
-    /// The most rows of a piece, by the name of a population, a net or a value; whichever bound comes first counts.
-    pub rows: Vec<(String, u64)>,
+    /// The most neurons of a piece, by the name of a population, a net or a value; whichever bound comes first counts.
+    pub neurons: Vec<(String, u64)>,
     /// Rows of a population may be dealt out in another order, so that spikes go to fewer cores.
     pub arrange: bool,
     /// Orders of the rows of populations, by their numbers, if they are not to be found; see [`mapping::orderable`].
@@ -70,6 +70,9 @@ pub struct Options {
     pub moves: u64,
     /// Share of the elements of spikes, and of other values that are mostly zero, that slots are sized for.
     pub activity: f64,
+    /// Measured shares of elements that are not zero, by the name of a value. Slots are sized for [`MARGIN`] times as
+    /// many.
+    pub measured: BTreeMap<String, f64>,
     /// Seconds of a tick on the chip; as long as slots, host link and the model's clock ask for by default.
     pub tick: Option<f64>,
     /// The model is retimed, see [`crate::split::pipeline`]; whoever prepares the module does that.
@@ -86,18 +89,22 @@ impl Options {
             level: None,
             dead: Vec::new(),
             parts: 1,
-            rows: Vec::new(),
+            neurons: Vec::new(),
             arrange: false,
             orders: Vec::new(),
             seed: 1,
             moves: 20_000,
             activity: 1.0,
+            measured: BTreeMap::new(),
             tick: None,
             pipeline: false,
             max_synapses: 1 << 28,
         }
     }
 }
+
+/// How many times as much as was measured on average slots are sized for.
+pub const MARGIN: f64 = 4.0;
 
 /// A piece's kernels.
 #[derive(Clone, Debug)]
@@ -188,8 +195,9 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
             |p| {
                 asked += 1;
                 if parts.len() < asked {
-                    let bound = options.rows.iter().find(|(name, _)| p.is_named(name));
-                    let least = bound.map_or(1, |(_, rows)| p.rows.div_ceil((*rows).max(1)));
+                    let bound = |(name, n): &(String, u64)| p.row_of(name).map(|row| (n / row.max(1)).max(1));
+                    let most = options.neurons.iter().find_map(bound);
+                    let least = most.map_or(1, |rows| p.rows.div_ceil(rows));
                     parts.push(options.parts.max(least).clamp(1, p.rows));
                 }
                 parts[asked - 1]
@@ -199,7 +207,7 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
         )
         .map_err(|e| vec![e.diagnostic()])?;
         if std::mem::take(&mut first) {
-            bounded(&split, &options.rows)?;
+            bounded(&split, &options.neurons)?;
         }
         let lowered = lower(&split, tools)?;
         let plan = plan::plan(&split, module, machine);
@@ -258,25 +266,26 @@ fn partition(module: &Module, options: &Options, tools: &dyn Toolchain) -> Resul
     }
 }
 
-/// Refuses a bound on rows that no population has.
-fn bounded(split: &Split, rows: &[(String, u64)]) -> Result<(), Vec<Diagnostic>> {
-    let wrong = |(name, _): &(String, u64)| {
-        let of: Vec<bool> = split.populations.iter().filter(|p| p.is_named(name)).map(|p| p.divisible).collect();
-        let why = match of.as_slice() {
-            [] => "the model has no such population or layer",
-            of if of.contains(&true) => return None,
-            _ => "it is computed whole on one core",
+/// Refuses a bound on neurons that no population can keep.
+fn bounded(split: &Split, neurons: &[(String, u64)]) -> Result<(), Vec<Diagnostic>> {
+    let wrong = |(name, most): &(String, u64)| {
+        let of = || split.populations.iter().filter_map(|p| p.row_of(name).map(|row| (p.divisible, row)));
+        let why = match of().filter(|(divisible, _)| *divisible).map(|(_, row)| row).max() {
+            Some(row) if row <= *most => return None,
+            Some(row) => format!("it is split by rows, and one has {row} of them"),
+            None if of().next().is_some() => "it is computed whole on one core".to_owned(),
+            None => "the model has no such population or layer".to_owned(),
         };
         let mut names: Vec<&str> = split.populations.iter().filter(|p| p.divisible).map(|p| p.name.as_str()).collect();
         names.sort_unstable();
-        let text = format!("`{name}` cannot have so many neurons on a core: {why}");
+        let text = format!("`{name}` cannot have at most {most} neurons on a core: {why}");
         let d = Diagnostic::error_nowhere("E0864", text);
         Some(match nc_ir::diag::nearest(name, names.iter().copied()) {
             Some(n) => d.with_hint(format!("did you mean `{n}`?")),
             None => d.with_hint("`--emit map` shows what is split"),
         })
     };
-    match rows.iter().find_map(wrong) {
+    match neurons.iter().find_map(wrong) {
         Some(d) => Err(vec![d]),
         None => Ok(()),
     }
@@ -400,7 +409,7 @@ pub fn build(
             ]);
         }
         let kernels = kernels(&mapping.plan, k, &mapping.split, &mapping.lowered);
-        let data = map.image(&mapping.plan, k, kernels, entry, machine);
+        let data = map.image(&mapping.plan, k, kernels, entry, machine).map_err(failed)?;
         let memory = crate::bundle::Memory { code: code.len() as u64, ..map.memory };
         let name = format!("core-{}-{}", place.chip, place.core);
         let segments = [
@@ -468,8 +477,14 @@ pub fn build(
         tables: mapping.tables.tables.clone(),
     };
     let mut bundle = Bundle { manifest, files };
-    let shares = bundle.manifest.streams.iter().map(|s| if seldom(module, s.source) { options.activity } else { 1.0 });
-    let shares = shares.collect();
+    let mut shares = Vec::new();
+    for s in &mut bundle.manifest.streams {
+        // At least one element, however seldom it was there.
+        let of = |rate: f64| (MARGIN * rate).max(1.0 / (s.rows * s.row_elements).max(1) as f64).min(1.0);
+        s.measured = options.measured.get(&s.name).map(|rate| of(*rate));
+        let declared = if seldom(module, s.source) { options.activity } else { 1.0 };
+        shares.push(s.measured.unwrap_or(declared));
+    }
     size_slots(&mut bundle, mapping, options.tick, shares, tools)?;
     Ok(bundle)
 }

@@ -7,8 +7,8 @@ use crate::bundle::{self, Fifo, Memory, Receive, Send, Stream};
 use crate::machine::Machine;
 use crate::plan::{Plan, Task};
 use crate::scheduler::{RECEIVE_FRAME, RECEIVE_WORDS, SEND_WORDS, Word};
-use nc_ir::kernel::abi::{Layout, ListPlace, Place};
-use nc_ir::kernel::{BufId, Program, Role};
+use nc_ir::kernel::abi::Layout;
+use nc_ir::kernel::{BufId, Program};
 use nc_ir::tensor::Tensor;
 
 /// Alignment of what lies in a core's memory, in bytes.
@@ -23,34 +23,7 @@ const TICK: u32 = 16;
 
 /// Lays a program out without the gaps that vector code of other machines needs. `None` if a size overflows.
 pub fn tight(program: &Program) -> Option<Layout> {
-    let (mut arena, mut consts) = (0u64, 0u64);
-    let place = |top: &mut u64, bytes: u64| -> Option<u64> {
-        let at = *top;
-        *top = top.checked_add(bytes)?.checked_next_multiple_of(ALIGN)?;
-        Some(at)
-    };
-    let mut buffers = Vec::with_capacity(program.buffers.len());
-    let mut host = Vec::new();
-    for (k, b) in program.buffers.iter().enumerate() {
-        let bytes = b.len.checked_mul(b.elem.size() as u64)?;
-        buffers.push(match b.role {
-            Role::Const(_) => Place::Consts(place(&mut consts, bytes)?),
-            Role::State(_) | Role::Temp => Place::Arena(place(&mut arena, bytes)?),
-            Role::Input | Role::Output | Role::Probe { .. } => {
-                host.push(BufId(k as u32));
-                Place::Host(host.len() as u32 - 1)
-            }
-        });
-    }
-    let mut lists = Vec::with_capacity(program.lists.len());
-    for l in &program.lists {
-        let stride = l.len.checked_mul(4)?.checked_next_multiple_of(ALIGN)?;
-        let indices = place(&mut arena, stride.checked_mul(u64::from(l.slots))?)?;
-        let cells = u64::from(l.slots).checked_mul(u64::from(program.parts.max(1)))?;
-        let counts = place(&mut arena, cells.checked_mul(4)?)?;
-        lists.push(ListPlace { indices, stride, counts });
-    }
-    Some(Layout { buffers, lists, arena_bytes: arena, const_bytes: consts, host })
+    Layout::spaced(program, ALIGN, 0)
 }
 
 /// Kernels with their layout.
@@ -171,6 +144,9 @@ impl Map {
 
     /// The data of a core from the start of its data memory on. `streams` have their keys; `entry` is the address of
     /// the kernels.
+    ///
+    /// # Errors
+    /// If the kernels use an array that is neither received nor sent.
     pub fn image(
         &self,
         plan: &Plan,
@@ -178,7 +154,7 @@ impl Map {
         kernels: Option<Kernels<'_>>,
         entry: u32,
         machine: &Machine,
-    ) -> Vec<u8> {
+    ) -> Result<Vec<u8>, String> {
         let t = &plan.tasks[task];
         let base = machine.core.code_bytes.value as u32;
         let mut image = Image { base, bytes: vec![0; (self.end - u64::from(base)) as usize] };
@@ -191,13 +167,17 @@ impl Map {
                 image.word(self.context + 4 * n, x);
             }
             for (n, buf) in k.layout.host.iter().enumerate() {
-                let frame = port_of(&k.program.buffers[buf.index()].name).and_then(|(input, at)| {
+                let name = &k.program.buffers[buf.index()].name;
+                let frame = port_of(name).and_then(|(input, at)| {
                     if input {
                         return self.frames.get(at).map(|f| f.0);
                     }
                     k.gives.iter().position(|s| *s == at).and_then(|n| self.out.get(n).copied())
                 });
-                image.word(self.host + 4 * n as u32, frame.unwrap_or(0));
+                // Without a frame they would write where code lies.
+                let frame =
+                    frame.ok_or_else(|| format!("its kernels use `{name}`, for which the core has no frame"))?;
+                image.word(self.host + 4 * n as u32, frame);
             }
             let at = (self.constants - base) as usize;
             k.layout.fill_consts(k.program, &mut image.bytes[at..at + k.layout.const_bytes as usize]);
@@ -275,7 +255,7 @@ impl Map {
         ] {
             image.word(word(w), x);
         }
-        image.bytes
+        Ok(image.bytes)
     }
 
     /// Where the kernels find the address of the frame of input `k`.

@@ -130,8 +130,9 @@ pub fn plan(split: &Split, module: &Module, machine: &Machine) -> Plan {
 impl Planner<'_> {
     fn stream(&mut self, name: String, source: Source, ty: &TensorType, parts: u64, slot: u32) -> usize {
         let (rows, row_elements, dtype) = extents(ty);
-        let order = None;
-        let mut s = Stream { name, source, dtype, rows, row_elements, order, parts, key: 0, keys: 0, shift: 0, slot };
+        let (order, measured) = (None, None);
+        let (key, keys, shift) = (0, 0, 0);
+        let mut s = Stream { name, source, dtype, rows, row_elements, order, parts, key, keys, shift, slot, measured };
         // The first part is the largest.
         let block = s.elements_of(0).max(1).next_power_of_two();
         s.shift = block.trailing_zeros();

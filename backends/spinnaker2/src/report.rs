@@ -5,7 +5,7 @@ mod html;
 pub use html::html;
 
 use crate::bundle::{Manifest, Memory, Role};
-use crate::compile::{Mapping, Options, host_cycles, roles};
+use crate::compile::{MARGIN, Mapping, Options, host_cycles, roles};
 use crate::emulate::Statistics;
 use std::fmt::Write;
 
@@ -247,7 +247,10 @@ pub fn map(mapping: &Mapping, options: &Options) -> String {
 
 /// What a loader is told: which cores run, which file each loads, where the host writes inputs and reads outputs. The
 /// names of the first level are those that the vendor's loader is publicly known to use; the rest is ours.
-pub fn load_spec(m: &Manifest) -> String {
+///
+/// # Errors
+/// What JSON cannot hold.
+pub fn load_spec(m: &Manifest) -> Result<String, String> {
     let name = |p: &crate::bundle::Place| format!("{}:{}", p.chip, p.core);
     let regions = |role: Role| -> Vec<serde_json::Value> {
         let mut all = Vec::new();
@@ -282,13 +285,17 @@ pub fn load_spec(m: &Manifest) -> String {
         "mem_data_to_send": regions(Role::Source),
         "mem_regions_to_read": regions(Role::Sink),
     });
-    serde_json::to_string_pretty(&spec).unwrap_or_default()
+    serde_json::to_string_pretty(&spec).map_err(|e| e.to_string())
 }
 
 /// What slots are sized for.
 pub(crate) fn sized_for(m: &Manifest) -> String {
-    match m.activity {
+    let rest = match m.activity {
         a if a >= 1.0 => "everything is active".to_owned(),
         a => format!("{}% of what is mostly zero is active", (a * 1e4).round() / 1e2),
+    };
+    match m.streams.iter().filter(|s| s.measured.is_some()).count() {
+        0 => rest,
+        n => format!("{rest}, of {n} values that a profile knows {MARGIN} times as much as measured"),
     }
 }

@@ -45,7 +45,8 @@ pub fn on_chip(
 ) -> Result<Ready, Errors> {
     let start = Instant::now();
     let mut tools = chip::Tools { passes: options.clone(), threads: options.parts, lean: false };
-    let bundle = chip::bundle(module.clone(), &chip::options(args)?, &mut tools)?;
+    let choices = chip::measured(chip::options(args)?, args, options);
+    let bundle = chip::bundle(module.clone(), &choices, &mut tools)?;
     times.push(("map and compile".to_owned(), start.elapsed()));
     let ready = of_bundle(&bundle, options.parts)?;
     Ok(Ready { module: Arc::new(module), ..ready })

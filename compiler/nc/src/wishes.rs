@@ -70,7 +70,11 @@ pub fn of(
         Ok(counted) => {
             reporter.info(&format!("activity of {} products from {shown}", counted.len()));
             for c in counted {
-                wishes.activity.insert(c.product, c.nonzero as f64 / c.elements.max(1) as f64);
+                let rate = c.nonzero as f64 / c.elements.max(1) as f64;
+                // A value that several products take was counted for each of them.
+                let of_input = wishes.values.entry(c.input).or_insert(rate);
+                *of_input = of_input.max(rate);
+                wishes.activity.insert(c.product, rate);
             }
         }
         // A profile that was asked for has to be one; one that lies there need not be.

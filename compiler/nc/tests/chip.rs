@@ -126,7 +126,21 @@ fn a_setting_that_cannot_be_is_refused_by_name() {
     let map = ["compile", "m.nd", "--target", "spinnaker2", "--emit", "map", "--output", "o"];
     block.nc(&map).fails("E0859");
     let e = with_block("").nc(&[&map[..], &["--neurons-per-core", "O=4"]].concat()).fails("E0864").err;
-    assert!(e.contains("`O` cannot have so many neurons on a core: the model has no such population"), "{e}");
+    assert!(e.contains("`O` cannot have at most 4 neurons on a core: the model has no such population"), "{e}");
+    let images = "neuron Kept {
+  input i: real
+  state y: real = 0
+  next y = i
+}
+net Images {
+  input x: real[2, 8, 8]
+  pop P: Kept[2, 8, 8]
+  P.i <- x
+  output y = P.y
+}
+";
+    let e = Place::with(images).nc(&[&map[..], &["--neurons-per-core", "P=32"]].concat()).fails("E0864").err;
+    assert!(e.contains("it is split by rows, and one has 64 of them"), "{e}");
 }
 
 #[test]
@@ -222,6 +236,20 @@ mod with_code {
             ["run", "m.nd", "--input", "in.npz", "--output", "c.npz", "--target", "spinnaker2", "--pipeline=false"];
         p.nc(&run).ok();
         assert_eq!(bytes("a.npz", "v"), bytes("c.npz", "v"));
+    }
+
+    #[test]
+    fn a_profile_beside_the_model_sizes_slots() {
+        let p = net();
+        let compile = ["compile", "m.nd", "--target", "spinnaker2", "--output", "b"];
+        assert!(!p.nc(&compile).ok().out.contains("profile"));
+        p.nc(&["profile", "m.nd", "--input", "in.npz"]).ok();
+        let said = p.nc(&compile).ok().out;
+        assert!(said.contains("of 1 values that a profile knows 4 times as much as measured"), "{said}");
+        p.nc(&["run", "b", "--input", "in.npz"]).ok();
+        for more in [&["--no-profile"][..], &["--activity", "0.5"]] {
+            assert!(!p.nc(&[&compile[..], more].concat()).ok().out.contains("profile knows"), "{more:?}");
+        }
     }
 
     #[test]

@@ -200,6 +200,8 @@ pub struct Wishes {
     pub costs: Costs,
     /// Measured activities, from 0 to 1, by the name of a product or of a value that is an input of products.
     pub activity: BTreeMap<String, f64>,
+    /// Measured activities of values that products take, by the name of the value, for targets that send values.
+    pub values: BTreeMap<String, f64>,
     /// Representations that products must have, by their names.
     pub force: BTreeMap<String, Repr>,
     /// Count, for every product, how many elements of its input are not zero. The counters are states of the program that

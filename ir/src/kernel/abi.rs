@@ -55,10 +55,19 @@ pub struct Layout {
 impl Layout {
     /// Lays a program out. `None` if a size overflows 64 bits.
     pub fn of(program: &Program) -> Option<Layout> {
+        Layout::spaced(program, ALIGN, SLACK)
+    }
+
+    /// As [`Layout::of`], where buffers lie at multiples of `align` bytes, with so many bytes free behind each. Code in
+    /// vectors needs [`ALIGN`] and [`SLACK`]. `None` also if `align` is 0.
+    pub fn spaced(program: &Program, align: u64, slack: u64) -> Option<Layout> {
+        if align == 0 {
+            return None;
+        }
         let (mut arena, mut consts) = (0u64, 0u64);
         let place = |top: &mut u64, bytes: u64| -> Option<u64> {
             let at = *top;
-            *top = top.checked_add(bytes)?.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+            *top = top.checked_add(bytes)?.checked_add(slack)?.checked_next_multiple_of(align)?;
             Some(at)
         };
         let mut buffers = Vec::with_capacity(program.buffers.len());
@@ -76,7 +85,7 @@ impl Layout {
         }
         let mut lists = Vec::with_capacity(program.lists.len());
         for l in &program.lists {
-            let stride = l.len.checked_mul(4)?.checked_add(SLACK)?.checked_next_multiple_of(ALIGN)?;
+            let stride = l.len.checked_mul(4)?.checked_add(slack)?.checked_next_multiple_of(align)?;
             let indices = place(&mut arena, stride.checked_mul(u64::from(l.slots))?)?;
             let cells = u64::from(l.slots).checked_mul(u64::from(program.parts.max(1)))?;
             let counts = place(&mut arena, cells.checked_mul(4)?)?;

@@ -186,12 +186,12 @@ impl Facts {
                 self.populations.len() - 1
             });
             let p = &mut self.populations[at];
-            let named = &self.module.graph.values[v].name;
-            if !named.is_empty() {
-                p.values.push(named.clone());
-            }
             let shape = extents(&self.module.graph, ValueId(v as u32));
             let rows = row_count(&shape).unwrap_or(1);
+            let named = &self.module.graph.values[v].name;
+            if !named.is_empty() {
+                p.values.push((named.clone(), shape.iter().product()));
+            }
             p.divisible &= !whole && rows > 1;
             p.rows = p.rows.max(rows);
         }

@@ -39,8 +39,8 @@ use std::sync::Arc;
 pub struct Population {
     /// Name of one of its values, for messages.
     pub name: String,
-    /// Names of its values, as far as they have names.
-    pub values: Vec<String>,
+    /// Names of its values, as far as they have names, with the number of their elements.
+    pub values: Vec<(String, u64)>,
     /// Number of rows; 1 if it cannot be split.
     pub rows: u64,
     /// False if it is computed whole.
@@ -48,10 +48,12 @@ pub struct Population {
 }
 
 impl Population {
-    /// True if this is the name of one of its values, or of the population or net in which one is declared.
-    pub fn is_named(&self, name: &str) -> bool {
-        let of = |v: &String| v.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.values.iter().any(of)
+    /// The most elements in a row of those of its values that have this name, or are declared in the population or net
+    /// of this name. `None` if there are none.
+    pub fn row_of(&self, name: &str) -> Option<u64> {
+        let of = |v: &str| v.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let named = self.values.iter().filter(|(v, _)| of(v));
+        named.map(|(_, elements)| elements.div_ceil(self.rows.max(1))).max()
     }
 }
 

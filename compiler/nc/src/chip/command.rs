@@ -1,10 +1,10 @@
 //! `nc compile --target spinnaker2` and `nc view`.
 
-use super::{Tools, bundle, fitted, folder, options, prepare, timed};
+use super::{Tools, bundle, fitted, folder, measured, options, prepare, timed};
 use crate::args::{CompileArgs, Emit, Target, ViewArgs};
 use crate::compile::{make_folder, write_all};
 use crate::render::Reporter;
-use crate::{Outcome, driver, print};
+use crate::{Outcome, driver, print, wishes};
 use nc_ir::{Diagnostic, graph};
 
 /// Compiles a model into a bundle, or reports its mapping.
@@ -23,7 +23,9 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     timed(&chip, &loaded.form)?;
     let options = options(&chip)?;
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let passes = args.passes.options(Target::Spinnaker2, args.model.max_memory);
+    let mut passes = args.passes.options(Target::Spinnaker2, args.model.max_memory);
+    passes.wishes = wishes::of(&args.wishes, Target::Spinnaker2, &args.model.model, &loaded.fingerprint, reporter)?;
+    let options = measured(options, &chip, &passes);
     let mut tools = Tools { passes, threads: args.threads, lean: false };
     let module = loaded.module;
     if args.emit.is_empty() {

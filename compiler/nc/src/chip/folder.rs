@@ -97,9 +97,11 @@ pub fn files(bundle: &Bundle) -> Result<Vec<(String, Vec<u8>)>, Diagnostic> {
         all.push((format!("routes-{chip}.txt"), table_text(table).into_bytes()));
         all.push((format!("routes-{chip}.bin"), table_bytes(table, m.machine.core.count.value)));
     }
-    all.push(("load.json".to_owned(), nc_spinnaker2::report::load_spec(m).into_bytes()));
+    let unwritten = |name: &str, e: String| Diagnostic::error_nowhere("E0857", format!("{name} is not written: {e}"));
+    let load = nc_spinnaker2::report::load_spec(m).map_err(|e| unwritten("load.json", e))?;
+    all.push(("load.json".to_owned(), load.into_bytes()));
     all.push(("report.html".to_owned(), nc_spinnaker2::report::html(m).into_bytes()));
-    let text = m.text().map_err(|e| Diagnostic::error_nowhere("E0857", format!("the manifest is not written: {e}")))?;
+    let text = m.text().map_err(|e| unwritten(MANIFEST, e))?;
     all.push((MANIFEST.to_owned(), text.into_bytes()));
     Ok(all)
 }

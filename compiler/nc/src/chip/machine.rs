@@ -109,7 +109,9 @@ impl Machine for Chip {
             let faults = self.emulator.tick(&frame, &|n, f| execute(threads, n, f));
             if let Some(f) = faults.first() {
                 let mut d = Diagnostic::error_nowhere("E0856", f.describe(self.emulator.manifest()));
-                if faults.len() > 1 {
+                if self.emulator.manifest().streams.iter().any(|s| s.measured.is_some()) {
+                    d = d.with_hint("slots are sized by a profile: compile with --no-profile or --activity 1");
+                } else if faults.len() > 1 {
                     d = d.with_hint(format!("{} more went wrong in this tick", faults.len() - 1));
                 }
                 return Err(d);

@@ -126,13 +126,25 @@ pub fn options(args: &ChipArgs) -> Result<Options, Diagnostic> {
         options.dead.push(Place { chip: *chip, core: *core });
     }
     options.parts = args.parts.unwrap_or(1);
-    options.rows.clone_from(&args.neurons);
+    options.neurons.clone_from(&args.neurons);
     options.seed = args.placement.unwrap_or(options.seed);
     options.activity = args.activity.unwrap_or(options.activity);
     options.tick = args.tick.as_ref().map(|t| t.seconds);
     options.pipeline = args.pipeline.unwrap_or(false);
     options.arrange = args.arrange.unwrap_or(false);
     Ok(options)
+}
+
+/// Sizes slots by a profile, unless an activity is asked for.
+pub fn measured(options: Options, args: &ChipArgs, passes: &nc_compiler::Options) -> Options {
+    match args.activity {
+        Some(_) => options,
+        None => {
+            // Values without a name are numbered, in each graph in another way.
+            let named = passes.wishes.values.iter().filter(|(name, _)| !name.starts_with('%'));
+            Options { measured: named.map(|(name, rate)| (name.clone(), *rate)).collect(), ..options }
+        }
+    }
 }
 
 /// Refuses to retime what does not run tick by tick: its only frames would come too late.

@@ -69,7 +69,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
             Emit::Ptx => {
                 let bundle = bundle_of(&compiled, (&face, dt), &arches, wanted.shelf.as_ref())?;
                 report = summary(&bundle.plan);
-                files.extend(bundle.files());
+                files.extend(bundle.files()?);
             }
             _ => {}
         }

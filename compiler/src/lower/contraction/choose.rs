@@ -118,13 +118,17 @@ impl<'a> Facts<'a> {
             let Some((mut product, what)) = self.product(node) else { continue };
             let (x, w, y) = (node.args[0], node.args[1], node.results[0]);
             let name = registry.name(self.graph().name_of(y));
-            let input = self.graph().name_of(self.view(x).base);
             let element = self.ty(y).dtype;
             let finite = self.finite[w.index()] || !element.is_float();
             if let (Some(t), true) = (self.known[w.index()], finite) {
                 product.weights = registry.counted.of(t, matches!(node.op, Op::Matmul));
             }
             let drive = self.events_for(x);
+            let input = self.graph().name_of(match drive {
+                // Not the numbers that are made of them, which have no name.
+                Drive::Spikes(Source::Now(spikes)) => spikes,
+                Drive::Spikes(Source::Line(..)) | Drive::Dense | Drive::Graded(_) => self.view(x).base,
+            });
             product.input = match drive {
                 Drive::Dense => Input::Dense,
                 Drive::Spikes(_) => Input::Spikes,

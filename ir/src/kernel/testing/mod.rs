@@ -10,6 +10,7 @@
 
 mod generate;
 mod memory;
+pub mod values;
 
 use super::abi::{Layout, Place};
 use super::interp::{Fault, HostArray, Machine, Options};
