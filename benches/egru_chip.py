@@ -1,6 +1,6 @@
 """Writes weights and inputs for egru_chip.nd: random, with the sizes and the share of pruned weights of the published model.
 
-    python3 benches/egru_chip.py FOLDER [--pruned 0.95] [--active 0.1] [--tokens 20]
+    python3 benches/egru_chip.py FOLDER [--pruned 0.95] [--active 0.1] [--tokens 20] [--last 1350]
 
 Thresholds are set, unit by unit, so that a share `active` of the units speaks at a token: a NumPy run of the network finds them.
 Then, with `nc` built with the feature mlir:
@@ -26,6 +26,7 @@ def main():
     p.add_argument("--pruned", type=float, default=0.95)
     p.add_argument("--active", type=float, default=0.1)
     p.add_argument("--tokens", type=int, default=20)
+    p.add_argument("--last", type=int, default=UNITS, help="units of the last layer; then run with --dim last=N")
     a = p.parse_args()
     os.makedirs(a.folder, exist_ok=True)
     r = np.random.default_rng(2312)
@@ -37,7 +38,7 @@ def main():
     x = r.normal(size=(a.tokens, EMBED)).astype(np.float32)
     arrays, inputs = {}, np.concatenate([r.normal(size=(40, EMBED)), x])
     for k in range(LAYERS):
-        n = UNITS
+        n = a.last if k == LAYERS - 1 else UNITS
         w, u = weights(3 * n, inputs.shape[1]), weights(3 * n, n)
         b = np.zeros(3 * n, np.float32)
         thr = np.full(n, 0.3)
