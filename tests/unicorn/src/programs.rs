@@ -2,7 +2,10 @@
 //! interpreter of kernels leaves, to the bit.
 //!
 //! `cargo run --release --features llvm --bin programs -- [CASES] [FIRST] [FILE..]` runs every operation, every pattern of
-//! the 16-bit floats, so many random programs, and the programs in files that `nc compile --emit kernels` wrote.
+//! the 16-bit floats, so many random programs, and the programs in files that `nc compile --emit kernels` wrote. Where the
+//! solved graph of a model lies beside its kernels (`--emit solved,kernels`), the interpreter of graphs runs it on the
+//! same inputs, and its outputs must be those of the kernels as well. `models.sh` does that for the examples and file
+//! tests.
 
 #[path = "../../../backends/mlir/tests/core/mod.rs"]
 mod core;
@@ -11,9 +14,16 @@ mod operations;
 
 use core::Image;
 use nc_armv7em::{Cpu, NoBus, Stop};
+use nc_ir::Tensor;
+use nc_ir::graph::Module;
+use nc_ir::graph::testing::same as same_elements;
+use nc_ir::interp::Interpreter;
+use nc_ir::kernel::Role;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::interp;
 use nc_ir::kernel::testing::{Case, Choices};
+use std::path::Path;
+use std::sync::Arc;
 use unicorn_engine::unicorn_const::{Arch, Mode, Prot};
 use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
 
@@ -77,11 +87,63 @@ fn same(case: &Case) -> Result<u64, String> {
     Ok(instructions)
 }
 
-/// A program from a file, on random inputs.
+/// Ticks that a program from a file runs for.
+const TICKS: u64 = 20;
+
+/// A program from a file, on random inputs. It computes what its model does, if that is there.
 fn from_file(path: &str) -> Result<Case, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     let program = nc_ir::kernel::text::parse(&text).map_err(|e| format!("{path}: {e}"))?;
-    Ok(core::on_random_inputs(program, 20))
+    let case = core::on_random_inputs(program, TICKS);
+    if let Ok(text) = std::fs::read_to_string(Path::new(path).with_extension("solved.graph")) {
+        let module = nc_ir::graph::text::parse(&text).map_err(|e| format!("the graph of {path}: {e:?}"))?;
+        of_model(&case, &module)?;
+    }
+    Ok(case)
+}
+
+/// Holds the kernels of a case, in their interpreter, against the model's graph in that of graphs.
+fn of_model(case: &Case, module: &Module) -> Result<(), String> {
+    let layout = Layout::of(&case.program).ok_or("too large")?;
+    let named = |name: &str| {
+        let at = layout.host.iter().position(|b| case.program.buffers[b.index()].name == name);
+        at.ok_or_else(|| format!("the kernels have no array `{name}`"))
+    };
+    let inputs = module.inputs.iter().map(|p| named(&p.name)).collect::<Result<Vec<_>, _>>()?;
+    let mut graph = Interpreter::new(Arc::new(module.clone())).map_err(|e| e.message)?;
+    let ports = module.outputs.iter().map(|p| &p.name).chain(module.probes.iter().map(|p| &p.name));
+    let mut given: Vec<(&String, Vec<u8>)> = ports.map(|name| (name, Vec::new())).collect();
+    for t in 0..case.ticks as usize {
+        let frame = |(port, at): (&nc_ir::graph::Port, &usize)| {
+            let ty = module.graph.ty(port.value);
+            let shape: Vec<usize> = ty.extents().unwrap_or_default().iter().map(|n| *n as usize).collect();
+            let bytes = shape.iter().product::<usize>() * ty.dtype.size();
+            let all = &case.host[*at];
+            let one = all.get(t * bytes..(t + 1) * bytes).and_then(|b| Tensor::from_bytes(ty.dtype, shape, b));
+            one.ok_or_else(|| format!("`{}` has no frame {t}", port.name))
+        };
+        let frames = module.inputs.iter().zip(&inputs).map(frame).collect::<Result<Vec<_>, _>>()?;
+        let step = graph.step(&frames).map_err(|e| e.message)?;
+        step.outputs.iter().zip(&mut given).for_each(|(x, (_, all))| all.extend(x.bytes()));
+        let outputs = module.outputs.len();
+        step.probes.iter().for_each(|(k, x)| given[outputs + k].1.extend(x.bytes()));
+    }
+    let kernels = case.run(interp::Options::default()).map_err(|e| e.to_string())?;
+    // A state can have the name of a probe.
+    let lasts = |b: &&nc_ir::kernel::Buffer| matches!(b.role, Role::State(_) | Role::Output | Role::Probe { .. });
+    let written: Vec<_> = case.program.buffers.iter().filter(lasts).collect();
+    for (name, bytes) in given {
+        let (_, elem, ours) = (written.iter().zip(&kernels.buffers))
+            .find(|(b, _)| b.name == *name && !matches!(b.role, Role::State(_)))
+            .map(|(_, x)| x)
+            .ok_or_else(|| format!("no array `{name}` comes out"))?;
+        let vector = |b: &[u8]| Tensor::from_bytes(*elem, vec![b.len() / elem.size()], b);
+        match (vector(&bytes), vector(ours)) {
+            (Some(a), Some(b)) if same_elements(&a, &b) => {}
+            _ => return Err(format!("`{name}` of the kernels is not that of the graph")),
+        }
+    }
+    Ok(())
 }
 
 fn main() {
@@ -110,6 +172,8 @@ fn main() {
             }
         }
     }
-    println!("{ran} programs, {instructions} instructions, equal on Unicorn, the simulator and the interpreter; {bad} not");
+    println!(
+        "{ran} programs, {instructions} instructions, equal on Unicorn, the simulator and the interpreter; {bad} not"
+    );
     std::process::exit(i32::from(bad > 0));
 }
