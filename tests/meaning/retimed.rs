@@ -31,7 +31,7 @@ synapse Trace {
 ";
 
 /// Models with the ticks that their outputs come later, the slots of a tick, and those of the model as it is.
-const MODELS: [(&str, &str, &[u64], usize, usize); 7] = [
+const MODELS: [(&str, &str, &[u64], usize, usize); 8] = [
     (
         "three layers",
         "net N { clock 1 ms; seed 1
@@ -112,6 +112,24 @@ const MODELS: [(&str, &str, &[u64], usize, usize); 7] = [
         &[1],
         2,
         3,
+    ),
+    (
+        "gates side by side, and a way around them",
+        "net N { clock 1 ms; seed 8
+          param A: real[24, 20] = uniform(-0.5, 0.75)
+          param B: real[36, 24] = uniform(-0.5, 0.75)
+          input x: spike[20]
+          pop P: Lif[24]
+          P.i <- linear(x, A)
+          state c: real[12] = 0.25
+          let f, g, o = split(linear(P.spike, B), 3)
+          let e, h = split(linear(x, A), 2)
+          next c = sigmoid(f) * c + (1 - sigmoid(f)) * tanh(g) + 0.125 * e
+          output k = 2 * c
+          output y = tanh(o) * h }",
+        &[3, 3],
+        2,
+        5,
     ),
     (
         "noise and the number of the tick",

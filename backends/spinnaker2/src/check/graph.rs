@@ -453,9 +453,19 @@ impl<'a> Proof<'a, '_> {
         }
         let operand = At { value: theirs.args[0], ..m };
         let taken = (start[axis], stop[axis]);
-        match self.inputs.get(&ours.args[0]) {
-            Some(k) if taken == (0, hi - lo) && (0..axis).all(|k| (from[k], to[k]) == (0, 1)) => {
-                Some(self.received(*k, p.age, operand, Some([lo, hi])))
+        // What the piece remembers of what it receives.
+        let (mut source, mut age) = (ours.args[0], p.age);
+        while let Some(Node { op: Op::Delayed { line, ticks }, .. }) = self.node(source) {
+            (source, age) = (self.piece.lines[line.index()].source, age + ticks);
+        }
+        match self.inputs.get(&source) {
+            // Of a part that begins at the first row, all rows may be there as well.
+            Some(k)
+                if taken == (0, hi - lo)
+                    && self.core.receives[*k].rows == [lo, hi]
+                    && (0..axis).all(|k| (from[k], to[k]) == (0, 1)) =>
+            {
+                Some(self.received(*k, age, operand, Some([lo, hi])))
             }
             _ if rows && taken == (lo, hi) => Some(self.same(At { value: ours.args[0], ..p }, operand, false)),
             _ => None,

@@ -277,7 +277,8 @@ impl Builder {
                 let signal = self.signal(v);
                 Some(self.feed(w, v, Feed::Now { signal, rows: Some(rows) }))
             }
-            Kind::Anywhere | Kind::Past(..) | Kind::Moved(_) => None,
+            Kind::Past(line, ticks) => self.past(w, line, ticks, Some(rows)).ok(),
+            Kind::Anywhere | Kind::Moved(_) => None,
         }
     }
 
