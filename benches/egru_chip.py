@@ -5,7 +5,7 @@
 Thresholds are set, unit by unit, so that a share `active` of the units speaks at a token: a NumPy run of the network finds them.
 Then, with `nc` built with the feature mlir:
 
-    nc run FOLDER/egru_chip.nd --target spinnaker2 --activity 0.2 --input FOLDER/in.npz --output FOLDER/out.npz
+    nc run FOLDER/egru_chip.nd --target spinnaker2 --activity 0.6 --input FOLDER/in.npz --output FOLDER/out.npz
 """
 import argparse
 import os
