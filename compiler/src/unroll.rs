@@ -11,17 +11,18 @@ use nc_ir::graph::{Module, Node, Op, OpError, ValueId};
 const DEPTH: usize = 8;
 
 /// Writes out the loops of the step function whose iterations have no more than `max_nodes` nodes in all. How many there
-/// were; none if an extent is not known.
+/// were; none are where an extent is not known.
 ///
 /// # Errors
 /// Never for a valid module; the builder's type.
 pub fn run(module: &mut Module, max_nodes: usize) -> Result<usize, OpError> {
     let (mut left, mut done) = (max_nodes, 0);
-    let bodies = module.graph.nodes.iter().flat_map(|n| &n.regions);
-    if module.graph.values.iter().chain(bodies.flat_map(|g| &g.values)).any(|v| v.ty.extents().is_none()) {
-        return Ok(0);
-    }
     for _ in 0..DEPTH {
+        // In each round: what was in a loop's loop is now in a loop.
+        let bodies = module.graph.nodes.iter().flat_map(|n| &n.regions);
+        if module.graph.values.iter().chain(bodies.flat_map(|g| &g.values)).any(|v| v.ty.extents().is_none()) {
+            break;
+        }
         let before = done;
         let known: Vec<Option<Tensor>> = constants_of(&module.graph, &module.consts)
             .into_iter()

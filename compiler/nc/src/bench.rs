@@ -61,7 +61,7 @@ impl Bounds<'_> {
         let taken = ns.clamp(least, most);
         if taken != ns {
             self.0.push(format!(
-                "{name} was measured as {ns:.3} ns, which other programs disturbed: {taken} ns are taken"
+                "{name} was measured as {ns:.3} ns, which is outside of what it can be: {taken} ns are taken"
             ));
         }
         taken
