@@ -1,4 +1,4 @@
-//! Programs for graphics processors: PTX, and how a host launches it.
+//! Programs for graphics processors: PTX or SPIR-V, and how a host launches it.
 //!
 //! One launch runs many ticks of many samples. A part of the program is a block of [`THREADS`] threads; the blocks of the
 //! parts are a *team*, which runs one sample after another: block b is part `b % parts` of team `b / parts`, and team k of
@@ -19,6 +19,9 @@
 //! 7. how many samples
 //! 8. bytes from the arena of a sample to the next one's
 //!
+//! In SPIR-V they are the push constants. There blocks cannot wait for each other, so that a program has one part; argument
+//! 4 is not used. Addresses are those that buffers have on the device.
+//!
 //! Nothing is contracted: `fma.rn` stands where the program has [`nc_ir::kernel::ScalarOp::Fma`], and sums and products
 //! apart are `add.rn` and `mul.rn`, which assemblers of PTX must not fuse.
 //!
@@ -31,6 +34,9 @@ use nc_ir::kernel::abi::Layout;
 /// Threads of a block.
 pub const THREADS: u32 = 512;
 
+/// Bytes that the threads of a block share, of a program of one part.
+pub const SHARED_BYTES: u64 = 20_656;
+
 /// Bytes from the counter of a team to the next one's.
 pub const COUNTER_BYTES: u64 = 128;
 
@@ -39,21 +45,42 @@ pub use crate::absent::Kernels;
 #[cfg(feature = "llvm")]
 pub use crate::host::Kernels;
 
-/// Processors that PTX is written for.
+/// Processors that code is written for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arch {
-    /// NVIDIA, compute capability 8.0.
+    /// NVIDIA, compute capability 8.0, as PTX.
     Sm80,
-    /// NVIDIA, compute capability 9.0.
+    /// NVIDIA, compute capability 9.0, as PTX.
     Sm90,
+    /// Any, as SPIR-V for Vulkan 1.2.
+    Vulkan(Arithmetic),
+}
+
+/// What a device is taken to compute right, of what Vulkan leaves open.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Arithmetic {
+    /// Sums, products, conversions and comparisons. Quotients, roots and fused products are written out.
+    Portable,
+    /// Quotients, roots and fused products as well.
+    Exact,
 }
 
 impl Arch {
-    /// The name that assemblers know.
+    /// Its name, for NVIDIA's the one that assemblers know.
     pub fn name(self) -> &'static str {
         match self {
             Arch::Sm80 => "sm_80",
             Arch::Sm90 => "sm_90",
+            Arch::Vulkan(Arithmetic::Portable) => "vulkan",
+            Arch::Vulkan(Arithmetic::Exact) => "vulkan-exact",
+        }
+    }
+
+    /// What names of files with its code end in.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Arch::Sm80 | Arch::Sm90 => "ptx",
+            Arch::Vulkan(_) => "spv",
         }
     }
 }
@@ -83,12 +110,14 @@ pub enum Stage {
     Llvm,
     /// PTX.
     Ptx,
+    /// The dialect of SPIR-V.
+    Spirv,
 }
 
-/// A verified program at a stage.
+/// A verified program at a stage on the way to the code of an architecture.
 ///
 /// # Errors
-/// [`Unsupported`] if the prefix is no C identifier, if the layout is of another program, or if MLIR or LLVM fail; always
+/// [`Unsupported`] for a stage that is not on this way, if the prefix is no C identifier, if the layout is of another program, or if MLIR or LLVM fail; always
 /// without the feature `llvm`.
 pub fn text(program: &Program, layout: &Layout, prefix: &str, arch: Arch, stage: Stage) -> Result<String, Unsupported> {
     #[cfg(feature = "llvm")]
@@ -97,5 +126,19 @@ pub fn text(program: &Program, layout: &Layout, prefix: &str, arch: Arch, stage:
     {
         let _ = (program, layout, prefix, arch, stage);
         Err(crate::absent::missing())
+    }
+}
+
+/// The code of a program: text of PTX, or words of SPIR-V with the least byte first.
+///
+/// # Errors
+/// As [`text`]; for Vulkan also a program of more than one part, since blocks cannot wait for each other there.
+pub fn code(program: &Program, layout: &Layout, prefix: &str, arch: Arch) -> Result<Vec<u8>, Unsupported> {
+    match arch {
+        Arch::Sm80 | Arch::Sm90 => text(program, layout, prefix, arch, Stage::Ptx).map(String::into_bytes),
+        #[cfg(feature = "llvm")]
+        Arch::Vulkan(arithmetic) => crate::spirv::code((program, layout), prefix, arithmetic),
+        #[cfg(not(feature = "llvm"))]
+        Arch::Vulkan(_) => Err(crate::absent::missing()),
     }
 }

@@ -31,6 +31,8 @@ mod ptx;
 #[cfg(feature = "llvm")]
 mod run;
 #[cfg(feature = "llvm")]
+mod spirv;
+#[cfg(feature = "llvm")]
 mod symbol;
 #[cfg(feature = "llvm")]
 mod team;
