@@ -19,8 +19,7 @@ pub(crate) fn lower(program: &Program, layout: &Layout, options: &Options, form:
     let Cpu::CortexM4 = options.cpu;
     let target = TargetMachine::new(TRIPLE, "cortex-m4", "", Relocation::Static)?;
     let session = Session::new();
-    let mut module =
-        session.module((program, layout), &options.prefix, Machine { small: true, gpu: false, ptx: false }, 4)?;
+    let mut module = session.module((program, layout), &options.prefix, Machine::Cpu { small: true }, 4)?;
     session.to_llvm(&mut module)?;
     let llvm = Llvm::of(&module, &target)?;
     llvm.mark(true, &format!("{}_k", options.prefix));

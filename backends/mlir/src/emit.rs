@@ -1,6 +1,7 @@
 //! One kernel of the kernel IR to one function of `func`, `scf`, `arith` and `math`, with memory through `llvm`.
 //!
-//! [`ops`] is the arithmetic, [`expand`] what a machine without 64-bit arithmetic does instead, [`memory`] the addresses,
+//! [`ops`] is the arithmetic, [`expand`] what a machine without 64-bit arithmetic does instead, [`portable`] what one does
+//! through Vulkan, [`memory`] the addresses,
 //! loads and stores, [`lists`] the event lists; [`threads`] and [`gather`] divide the work among the threads of a graphics
 //! processor.
 
@@ -12,11 +13,13 @@ mod memory;
 mod narrow;
 mod ops;
 pub(crate) mod owned;
+mod portable;
 pub(crate) mod scratch;
 pub(crate) mod threads;
 
 use crate::error::Unsupported;
-use crate::ir::{Ir, V, Write};
+use crate::gpu::Arithmetic;
+use crate::ir::{Ir, Style, V, Write};
 use melior::ir::Module;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{
@@ -48,13 +51,36 @@ pub(crate) const TEAM_PARAMS: usize = KERNEL_PARAMS + 3;
 
 /// What emission has to know about the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Machine {
-    /// True if only 32-bit integers and `f32` exist: everything wider is written out, and so is rounding to integers.
-    pub small: bool,
-    /// Whether it is a graphics processor, or does as one.
-    pub gpu: bool,
-    /// Whether code is written as PTX.
-    pub ptx: bool,
+pub(crate) enum Machine {
+    /// A processor.
+    Cpu {
+        /// True if only 32-bit integers and `f32` exist: everything wider is written out, and so is rounding to integers.
+        small: bool,
+    },
+    /// Blocks of threads.
+    Gpu(Side),
+}
+
+/// Who runs blocks of threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    /// This processor, one thread after another. Functions then have three more parameters, at their ends: the address of
+    /// what the threads of a block share, function and argument to call where they meet.
+    Host,
+    /// One of NVIDIA's processors, by PTX.
+    Ptx,
+    /// Any, by SPIR-V.
+    Spirv(Arithmetic),
+}
+
+impl Machine {
+    /// How its modules are written.
+    pub fn style(self) -> Style {
+        match self {
+            Machine::Cpu { small } => Style { soft: small, spirv: false },
+            Machine::Gpu(side) => Style { soft: false, spirv: matches!(side, Side::Spirv(_)) },
+        }
+    }
 }
 
 /// Threads that run parts together, a block of them each.
@@ -62,9 +88,20 @@ pub(crate) struct Machine {
 pub(crate) struct Blocks {
     /// Threads of a block.
     pub threads: u32,
-    /// Whether this processor runs them, one after another. Functions then have three more parameters, at their ends: the
-    /// address of what the threads of a block share, function and argument to call where they meet.
-    pub host: bool,
+    /// Who runs them.
+    pub side: Side,
+}
+
+impl Blocks {
+    /// Whether this processor runs them.
+    pub fn host(self) -> bool {
+        self.side == Side::Host
+    }
+
+    /// What emission has to know.
+    pub fn machine(self) -> Machine {
+        Machine::Gpu(self.side)
+    }
 }
 
 /// A value of the kernel IR.
@@ -115,7 +152,7 @@ pub(crate) fn kernel<'c>(
     kernel: &Kernel,
     machine: Machine,
 ) -> Emitted<BTreeSet<expand::Helper>> {
-    let mut ir = Ir::new(context, machine.small);
+    let mut ir = Ir::new(context, machine.style());
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let mut arguments = vec![ptr, ptr, ptr, i64, i64];
     arguments.resize(KERNEL_PARAMS + kernel.iterations.len(), i64);
@@ -145,30 +182,25 @@ pub(crate) fn team_kernel<'c>(
     (program, layout): (&Program, &Layout),
     kernel: &Kernel,
     blocks: Blocks,
-) -> Emitted<()> {
-    let mut ir = Ir::new(context, false);
+) -> Emitted<BTreeSet<expand::Helper>> {
+    let mut ir = Ir::new(context, blocks.machine().style());
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
-    let memory = if blocks.host { ptr } else { ir.global() };
+    let memory = if blocks.host() { ptr } else { ir.global() };
     let mut arguments = vec![memory, memory, memory, i64, i64, i64, i64, i64];
     arguments.resize(TEAM_PARAMS + kernel.iterations.len(), i64);
-    if blocks.host {
+    if blocks.host() {
         arguments.extend([ptr, ptr, ptr]);
     }
     let scratch = Scratch::of(blocks.threads, program.parts);
-    let write = |ir: &mut Ir<'c>, a: &[V<'c>]| {
+    let mut helpers = BTreeSet::new();
+    let mut write = |ir: &mut Ir<'c>, a: &[V<'c>]| {
         let (a, shared, meet) = match a {
-            [a @ .., shared, function, argument] if blocks.host => (a, *shared, Meet::Call(*function, *argument)),
+            [a @ .., shared, function, argument] if blocks.host() => (a, *shared, Meet::Call(*function, *argument)),
             _ => (a, ir.shared(), Meet::Gpu),
         };
         let mut a = a.to_vec();
         a[..3].iter_mut().for_each(|p| *p = ir.cast(*p, ptr));
-        let mut e = Emitter::new(
-            ir.fork(),
-            (program, layout),
-            kernel,
-            &a,
-            Machine { small: false, gpu: true, ptx: !blocks.host },
-        )?;
+        let mut e = Emitter::new(ir.fork(), (program, layout), kernel, &a, blocks.machine())?;
         let threads = Threads { id: a[5], count: blocks.threads, meet, shared: (shared, scratch), quiet: false };
         e.threads = Some(threads);
         let mut used = BTreeSet::new();
@@ -180,12 +212,15 @@ pub(crate) fn team_kernel<'c>(
                 e.hosts.insert(*n, p);
             }
         }
-        e.body(kernel, &a[TEAM_PARAMS..])
+        e.body(kernel, &a[TEAM_PARAMS..])?;
+        helpers = e.helpers;
+        Ok(())
     };
-    match blocks.host {
+    match blocks.host() {
         true => ir.function(module, (symbol, false), &arguments, None, |ir, a| write(ir, a).map(|()| None)),
         false => ir.device_function(module, symbol, &arguments, write),
-    }
+    }?;
+    Ok(helpers)
 }
 
 impl<'c, 'p> Emitter<'c, 'p> {
@@ -409,8 +444,10 @@ impl<'c> Emitter<'c, '_> {
         let mut start = lo;
         let mut results = init;
         // A graphics processor's thread has to have many loads on their way at a time.
-        let reads =
-            self.machine.gpu && self.threads.is_none() && !carried.is_empty() && body.stmts.len() <= MOST_REPEATED;
+        let reads = matches!(self.machine, Machine::Gpu(_))
+            && self.threads.is_none()
+            && !carried.is_empty()
+            && body.stmts.len() <= MOST_REPEATED;
         if reads && body.stmts.iter().all(|s| matches!(s, Stmt::Const { .. } | Stmt::Op { .. } | Stmt::Load { .. })) {
             let len = self.ir.op("arith.subi", &[hi, lo], self.ir.types.i64);
             let zero = self.ir.i64(0);

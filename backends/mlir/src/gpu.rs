@@ -121,7 +121,10 @@ pub enum Stage {
 /// without the feature `llvm`.
 pub fn text(program: &Program, layout: &Layout, prefix: &str, arch: Arch, stage: Stage) -> Result<String, Unsupported> {
     #[cfg(feature = "llvm")]
-    return crate::ptx::text((program, layout), prefix, arch, stage);
+    return match arch {
+        Arch::Vulkan(arithmetic) => crate::spirv::text((program, layout), prefix, arithmetic, stage),
+        Arch::Sm80 | Arch::Sm90 => crate::ptx::text((program, layout), prefix, arch, stage),
+    };
     #[cfg(not(feature = "llvm"))]
     {
         let _ = (program, layout, prefix, arch, stage);

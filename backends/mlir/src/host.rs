@@ -1,7 +1,7 @@
 //! Programs for graphics processors, run on this processor: the same MLIR, with each thread's numbers as arguments.
 
-use crate::emit::Blocks;
 use crate::emit::scratch::Scratch;
+use crate::emit::{Blocks, Side};
 use crate::error::Unsupported;
 use crate::llvm::{Form, Linked, Llvm, Relocation, TargetMachine};
 use crate::module::Session;
@@ -59,7 +59,7 @@ impl Kernels {
         let target = TargetMachine::host(Relocation::Pic)?;
         let session = Session::new();
         let threads = threads.max(1);
-        let mut module = session.team_module((program, layout), "nc", Blocks { threads, host: true })?;
+        let mut module = session.team_module((program, layout), "nc", Blocks { threads, side: Side::Host })?;
         session.to_llvm(&mut module)?;
         let llvm = Llvm::of(&module, &target)?;
         llvm.mark(false, "nc_k");

@@ -10,7 +10,7 @@ use nc_ir::kernel::abi::{Code, EntryPoint, Layout};
 
 /// What code for this processor may use.
 fn machine(options: &Options) -> Machine {
-    Machine { small: options.small, gpu: false, ptx: false }
+    Machine::Cpu { small: options.small }
 }
 
 /// Pipeline of LLVM for this processor.

@@ -1,5 +1,6 @@
 //! A program as a module of MLIR, and the passes that take it to LLVM's dialect.
 
+use crate::emit::expand::Helper;
 use crate::emit::{self, Blocks, Emitted, Machine};
 use crate::error::Unsupported;
 use crate::{run, symbol, team};
@@ -7,7 +8,7 @@ use melior::Context;
 use melior::dialect::DialectRegistry;
 use melior::ir::block::BlockLike;
 use melior::ir::operation::{OperationBuilder, OperationLike, OperationMutLike};
-use melior::ir::{Block, BlockRef, Identifier, Location, Module, Region, RegionLike};
+use melior::ir::{AttributeLike, Block, BlockRef, Identifier, Location, Module, Region, RegionLike};
 use melior::pass::PassManager;
 use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
@@ -34,7 +35,7 @@ impl Session {
         let registry = DialectRegistry::new();
         register_all_dialects(&registry);
         let context = Context::new_with_registry(&registry, false);
-        for dialect in ["func", "scf", "arith", "math", "llvm", "gpu", "nvvm"] {
+        for dialect in ["func", "scf", "arith", "math", "llvm", "gpu", "nvvm", "vector", "spirv"] {
             context.get_or_load_dialect(dialect);
         }
         register_all_llvm_translations(&context);
@@ -45,6 +46,10 @@ impl Session {
             true
         });
         Session { context, said }
+    }
+
+    pub fn context(&self) -> &Context {
+        &self.context
     }
 
     /// A module if it is one by MLIR's rules.
@@ -80,11 +85,7 @@ impl Session {
             symbols.push(symbol);
         }
         run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
-        let needed: Vec<_> = helpers.iter().filter_map(|h| h.needs()).collect();
-        helpers.extend(needed);
-        for h in helpers {
-            h.define(&module, context)?;
-        }
+        define(helpers, module.body(), context, machine.style())?;
         self.verified(module)
     }
 
@@ -95,7 +96,7 @@ impl Session {
         let context = &self.context;
         let at = Location::unknown(context);
         let mut module = Module::new(at);
-        if blocks.host {
+        if blocks.host() {
             functions(module.body(), context, of, prefix, blocks)?;
             return self.verified(module);
         }
@@ -128,6 +129,18 @@ impl Session {
     }
 }
 
+/// Adds the functions that others call, and those that these call themselves.
+fn define<'c>(
+    mut helpers: BTreeSet<Helper>,
+    to: BlockRef<'c, '_>,
+    context: &'c Context,
+    style: crate::ir::Style,
+) -> Emitted<()> {
+    let needed: Vec<_> = helpers.iter().filter_map(|h| h.needs()).collect();
+    helpers.extend(needed);
+    helpers.into_iter().try_for_each(|h| h.define(to, context, style))
+}
+
 /// Adds the functions of a program whose parts are blocks of threads.
 fn functions<'c>(
     to: BlockRef<'c, '_>,
@@ -136,16 +149,17 @@ fn functions<'c>(
     prefix: &str,
     blocks: Blocks,
 ) -> Emitted<()> {
-    let mut symbols = Vec::new();
-    if !blocks.host {
+    let (mut symbols, mut helpers) = (Vec::new(), BTreeSet::new());
+    if !blocks.host() {
         let bytes = emit::scratch::Scratch::of(blocks.threads, of.0.parts).bytes;
-        crate::ir::Ir::new(context, false).add_shared(to, bytes)?;
+        crate::ir::Ir::new(context, blocks.machine().style()).add_shared(to, bytes)?;
     }
     for (n, k) in of.0.kernels().enumerate() {
         let symbol = symbol::kernel(prefix, n, k);
-        emit::team_kernel(to, context, &symbol, of, k, blocks)?;
+        helpers.extend(emit::team_kernel(to, context, &symbol, of, k, blocks)?);
         symbols.push(symbol);
     }
+    define(helpers, to, context, blocks.machine().style())?;
     team::entry(to, context, &format!("{prefix}_run"), of, &symbols, blocks)
 }
 
@@ -158,4 +172,30 @@ fn check(program: &Program, layout: &Layout) -> Emitted<()> {
         return Err(Unsupported::new(format!("{} parts", program.parts), "use at most 65536 parts"));
     }
     Ok(())
+}
+
+/// The first binary of a module.
+pub(crate) fn binary(module: &Module<'_>) -> Option<Vec<u8>> {
+    let mut op = module.body().first_operation();
+    while let Some(o) = op {
+        if o.name().as_string_ref().as_str() == Ok("gpu.binary") {
+            let objects = o.attribute("objects").ok()?;
+            // SAFETY: `objects` is an array with an element, which is an object attribute; it outlives the copy.
+            let bytes = unsafe {
+                let raw = objects.to_raw();
+                if !mlir_sys::mlirAttributeIsAArray(raw) || mlir_sys::mlirArrayAttrGetNumElements(raw) < 1 {
+                    return None;
+                }
+                let first = mlir_sys::mlirArrayAttrGetElement(raw, 0);
+                if !mlir_sys::mlirAttributeIsAGPUObjectAttr(first) {
+                    return None;
+                }
+                let s = mlir_sys::mlirGPUObjectAttrGetObject(first);
+                std::slice::from_raw_parts(s.data.cast::<u8>(), s.length).to_vec()
+            };
+            return Some(bytes);
+        }
+        op = o.next_in_block();
+    }
+    None
 }

@@ -3,7 +3,7 @@
 use crate::emit::threads::Meet;
 use crate::emit::{Emitted, owned};
 use crate::error::Unsupported;
-use crate::ir::{Cmp, Ir, V, Write};
+use crate::ir::{Cmp, Ir, Style, V, Write};
 use melior::ir::{Module, Type};
 use nc_ir::DType;
 use nc_ir::kernel::abi::{Layout, Place};
@@ -50,7 +50,7 @@ pub(crate) fn entry<'c>(
     kernels: &[String],
     pointer: u64,
 ) -> Emitted<()> {
-    let mut ir = Ir::new(context, false);
+    let mut ir = Ir::new(context, Style::default());
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     ir.function(module.body(), (symbol, true), &[ptr, i64], None, |ir, a| {
         let fields = Fields::of(pointer);
@@ -310,21 +310,27 @@ impl<'c> Way<'c, '_> {
             return Ok(());
         };
         let i1 = self.ir.types.i1;
-        let before = self.region(&[i64], |w, a| {
-            let more = w.ir.cmp(Cmp::Slt, a[0], trips);
-            let go = w.branch(more, &[i1], |w| Ok(vec![w.truth(condition)?]), |w| Ok(vec![w.ir.int(i1, 0)]))?;
-            w.ir.raw("scf.condition", &[go[0], a[0]], &[], &[], Vec::new());
+        // Whether there is one more is found before the loop and at its end: what a loop of SPIR-V begins with has no
+        // branches in it.
+        let goes_on = |w: &mut Self, i: V<'c>| {
+            let more = w.ir.cmp(Cmp::Slt, i, trips);
+            w.branch(more, &[i1], |w| Ok(vec![w.truth(condition)?]), |w| Ok(vec![w.ir.int(i1, 0)]))
+        };
+        let go = goes_on(self, zero)?;
+        let before = self.region(&[i64, i1], |w, a| {
+            w.ir.raw("scf.condition", &[a[1], a[0], a[1]], &[], &[], Vec::new());
             Ok(())
         })?;
-        let after = self.region(&[i64], |w, a| {
+        let after = self.region(&[i64, i1], |w, a| {
             w.iterations.push(a[0]);
             w.way(steps)?;
             w.iterations.pop();
             let next = w.ir.plus(a[0], 1);
-            w.ir.r#yield(&[next]);
+            let go = goes_on(w, next)?;
+            w.ir.r#yield(&[next, go[0]]);
             Ok(())
         })?;
-        self.ir.raw("scf.while", &[zero], &[i64], &[], vec![before, after]);
+        self.ir.raw("scf.while", &[zero, go[0]], &[i64, i1], &[], vec![before, after]);
         Ok(())
     }
 

@@ -41,11 +41,11 @@ pub(crate) fn entry<'c>(
     kernels: &[String],
     blocks: Blocks,
 ) -> Emitted<()> {
-    let mut ir = Ir::new(context, false);
+    let mut ir = Ir::new(context, blocks.machine().style());
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let types = [ptr, ptr, ptr, ptr, i64, i64, i64, i64];
     debug_assert_eq!(types.len(), ARGUMENTS);
-    if !blocks.host {
+    if !blocks.host() {
         return ir.gpu_function(module, symbol, (&types, blocks.threads), |ir, a| {
             let (id, block) = (ir.gpu_number("gpu.thread_id"), ir.gpu_number("gpu.block_id"));
             let (all, shared) = (ir.gpu_number("gpu.grid_dim"), ir.shared());
@@ -105,7 +105,7 @@ fn run<'c>(
             MeetAll::Gpu(ir.element(barriers, ir.types.i8, at))
         }
     };
-    let last = match (thread.meet, blocks.host) {
+    let last = match (thread.meet, blocks.host()) {
         (Meet::Call(function, argument), true) => vec![thread.shared, function, argument],
         _ => Vec::new(),
     };

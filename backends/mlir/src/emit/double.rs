@@ -36,7 +36,7 @@ fn unpack<'c>(ir: &mut Ir<'c>, x: V<'c>) -> Parts<'c> {
     let small = ir.cmp_k(Cmp::Eq, exponent, 0);
     let hidden = ir.by("arith.ori", fraction, 1 << 52);
     let m = ir.select(small, fraction, hidden);
-    let zeros = ir.op("math.ctlz", &[m], ir.types.i64);
+    let zeros = ir.leading_zeros(m);
     let by = ir.by("arith.subi", zeros, 11);
     let amount = ir.by("arith.andi", by, 63);
     let m = ir.bin("arith.shli", m, amount);
@@ -82,7 +82,7 @@ pub(super) fn pack<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> V<'c> {
     let (high, low) = (wide(ir, high), wide(ir, low));
     let s = ir.by("arith.shli", high, 64);
     let s = ir.bin("arith.ori", s, low);
-    let zeros = ir.op("math.ctlz", &[s], melior::ir::ValueLike::r#type(&s));
+    let zeros = ir.leading_zeros(s);
     let amount = ir.by("arith.andi", zeros, 127);
     let s = ir.bin("arith.shli", s, amount);
     let zeros = ir.op("arith.trunci", &[zeros], t.i32);
@@ -222,14 +222,12 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
     let e = ir.bin("arith.subi", e, odd);
     let odd = ir.op("arith.extui", &[odd], t.i64);
     let m = ir.bin("arith.shli", x.m, odd);
-    // Its 114 bits from the top of 128.
-    let n = wide(ir, m);
-    let n = ir.by("arith.shli", n, 58 + 14);
+    // The upper half of its 114 bits from the top of 128; the lower is zero.
+    let n = ir.by("arith.shli", m, 58 + 14 - 64);
     let (lo, hi, none) = (ir.int(t.i32, 0), ir.int(t.i32, 57), ir.i64(0));
     let state = ir.for_loop((lo, hi, 1), &[none, none, n], |ir, _, state| {
         let (root, r, n) = (state[0], state[1], state[2]);
-        let two = ir.by("arith.shrui", n, 126);
-        let two = ir.op("arith.trunci", &[two], t.i64);
+        let two = ir.by("arith.shrui", n, 62);
         let n = ir.by("arith.shli", n, 2);
         let r = ir.by("arith.shli", r, 2);
         let r = ir.bin("arith.ori", r, two);

@@ -2,10 +2,10 @@
 //!
 //! The longer ones are functions of the module, the shorter ones are written in place.
 
-use super::double;
+use super::{double, portable};
 use crate::error::Unsupported;
-use crate::ir::{Cmp, Ir, V, Write};
-use melior::ir::{Module, Type};
+use crate::ir::{Cmp, Ir, Style, V, Write};
+use melior::ir::{BlockRef, Type};
 use nc_ir::kernel::{Scalar, ScalarOp};
 
 /// A function that is added to modules that call it.
@@ -35,6 +35,12 @@ pub(crate) enum Helper {
     F32ToF64,
     /// [`ScalarOp::F64ToF32`].
     F64ToF32,
+    /// [`ScalarOp::Fma`] of `f32`, through Vulkan.
+    F32Fma,
+    /// [`ScalarOp::FDiv`] of `f32`, through Vulkan.
+    F32Div,
+    /// [`ScalarOp::FSqrt`] of `f32`, through Vulkan.
+    F32Sqrt,
 }
 
 impl Helper {
@@ -52,6 +58,9 @@ impl Helper {
             Helper::F64ToI64 => "nc_f64_to_i64",
             Helper::F32ToF64 => "nc_f32_to_f64",
             Helper::F64ToF32 => "nc_f64_to_f32",
+            Helper::F32Fma => "nc_f32_fma",
+            Helper::F32Div => "nc_f32_div",
+            Helper::F32Sqrt => "nc_f32_sqrt",
         }
     }
 
@@ -65,6 +74,9 @@ impl Helper {
             Helper::FSqrt | Helper::I64ToF64 | Helper::F64ToI64 => (vec![i64], i64),
             Helper::Fma => (vec![i64, i64, i64], i64),
             Helper::Pack => (vec![i64, i64, i64, ir.types.i32], i64),
+            Helper::F32Fma => (vec![f32, f32, f32], f32),
+            Helper::F32Div => (vec![f32, f32], f32),
+            Helper::F32Sqrt => (vec![f32], f32),
         }
     }
 
@@ -80,10 +92,15 @@ impl Helper {
     }
 
     /// Adds the function to a module.
-    pub fn define<'c>(self, module: &Module<'c>, context: &'c melior::Context) -> Result<(), Unsupported> {
-        let mut ir = Ir::new(context, true);
+    pub fn define<'c>(
+        self,
+        module: BlockRef<'c, '_>,
+        context: &'c melior::Context,
+        style: Style,
+    ) -> Result<(), Unsupported> {
+        let mut ir = Ir::new(context, Style { soft: true, ..style });
         let (arguments, result) = self.signature(&ir);
-        ir.function(module.body(), (self.name(), false), &arguments, Some(result), |ir, a| {
+        ir.function(module, (self.name(), false), &arguments, Some(result), |ir, a| {
             Ok(Some(match self {
                 Helper::Divide => divide(ir, a[0], a[1])?.0,
                 Helper::Remainder => divide(ir, a[0], a[1])?.1,
@@ -97,6 +114,9 @@ impl Helper {
                 Helper::F64ToI64 => double::to_i64(ir, a[0]),
                 Helper::F32ToF64 => double::from_f32(ir, a[0]),
                 Helper::F64ToF32 => double::to_f32(ir, a[0]),
+                Helper::F32Fma => portable::fma(ir, a),
+                Helper::F32Div => portable::divide(ir, a),
+                Helper::F32Sqrt => portable::sqrt(ir, a)?,
             }))
         })
     }
@@ -222,7 +242,7 @@ fn long_division<'c>(ir: &mut Ir<'c>, a: V<'c>, b: V<'c>) -> Result<Vec<V<'c>>, 
 fn i64_to_f32<'c>(ir: &mut Ir<'c>, x: V<'c>) -> V<'c> {
     let t = ir.types;
     let (a, negative) = magnitude(ir, x);
-    let zeros = ir.op("math.ctlz", &[a], t.i64);
+    let zeros = ir.leading_zeros(a);
     let by = ir.by("arith.andi", zeros, 63);
     let m = ir.bin("arith.shli", a, by);
     let (high, low) = (ir.by("arith.shrui", m, 32), ir.op("arith.trunci", &[m], t.i32));

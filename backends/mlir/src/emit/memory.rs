@@ -1,6 +1,6 @@
 //! Addresses, loads and stores.
 
-use super::{Cell, Emitted, Emitter};
+use super::{Cell, Emitted, Emitter, Machine};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, V};
 use melior::ir::Type;
@@ -80,7 +80,7 @@ impl<'c> Emitter<'c, '_> {
         let (at, elem) = self.address(buf, index)?;
         let ty = self.stored(elem);
         let constant = matches!(self.layout.buffers.get(buf.index()), Some(Place::Consts(_)));
-        let raw = match constant && self.machine.gpu {
+        let raw = match constant && matches!(self.machine, Machine::Gpu(_)) {
             true => self.ir.load_constant(at, ty, elem.size() as i64),
             false => self.ir.load(at, ty, elem.size() as i64),
         };

@@ -1,12 +1,12 @@
 //! Scalar operations.
 
 use super::expand::Helper;
-use super::{Emitter, double};
+use super::{Emitter, Machine, Side, double};
 use crate::ir::{Cmp, V};
 use nc_ir::kernel::{Scalar, ScalarOp, ScalarType};
 
 /// Numbers of the comparisons of `arith.cmpf`; those with NaN are false except for `UNE` and `UNO`.
-mod float {
+pub(super) mod float {
     pub const OEQ: i64 = 1;
     pub const OGT: i64 = 2;
     pub const OGE: i64 = 3;
@@ -24,13 +24,17 @@ impl<'c> Emitter<'c, '_> {
             return self.ir.constant(Scalar::Bool(false));
         };
         let (y, z) = (y.unwrap_or(x), z.unwrap_or(x));
-        if self.machine.small
-            && let Some(r) = self.expanded(op, ty, x, y, z)
-        {
+        let written = match self.machine {
+            Machine::Cpu { small: true } => self.expanded(op, ty, x, y, z),
+            Machine::Gpu(Side::Spirv(how)) => self.portable(how, (op, ty), (x, y, z)),
+            _ => None,
+        };
+        if let Some(r) = written {
             return r;
         }
         let own = self.ir.scalar(ty);
         let t = self.ir.types;
+        let ptx = self.machine == Machine::Gpu(Side::Ptx);
         let i = &mut self.ir;
         match op {
             ScalarOp::FAdd => i.bin("arith.addf", x, y),
@@ -56,7 +60,7 @@ impl<'c> Emitter<'c, '_> {
             ScalarOp::ISub => i.bin("arith.subi", x, y),
             ScalarOp::IMul => i.bin("arith.muli", x, y),
             // The code generator of PTX has no products of 128 bits for some that have a constant in them.
-            ScalarOp::UMulHi if self.machine.ptx && own == t.i64 => i.intrinsic("llvm.nvvm.mulhi.ull", &[x, y], own),
+            ScalarOp::UMulHi if ptx && own == t.i64 => i.intrinsic("llvm.nvvm.mulhi.ull", &[x, y], own),
             ScalarOp::UMulHi => i.mul_high(x, y, own),
             ScalarOp::IDiv => {
                 let (zero, minus, safe) = self.divisor(y);
@@ -105,9 +109,9 @@ impl<'c> Emitter<'c, '_> {
 
     /// An operation of `math`. The passes for graphics processors make library calls of these, so there it is LLVM's own.
     fn math(&mut self, (name, intrinsic): (&str, &str), x: &[V<'c>], ty: melior::ir::Type<'c>) -> V<'c> {
-        match self.machine.gpu {
-            true => self.ir.intrinsic(intrinsic, x, ty),
-            false => self.ir.op(name, x, ty),
+        match self.machine {
+            Machine::Gpu(_) => self.ir.intrinsic(intrinsic, x, ty),
+            Machine::Cpu { .. } => self.ir.op(name, x, ty),
         }
     }
 
@@ -187,7 +191,7 @@ impl<'c> Emitter<'c, '_> {
         })
     }
 
-    fn help(&mut self, helper: Helper, arguments: &[V<'c>]) -> V<'c> {
+    pub(super) fn help(&mut self, helper: Helper, arguments: &[V<'c>]) -> V<'c> {
         self.helpers.insert(helper);
         helper.call(&mut self.ir, arguments)
     }

@@ -418,7 +418,7 @@ impl<'c> Emitter<'c, '_> {
 
     /// The number of bits of a word, as an `i64`.
     fn bits_of(&mut self, word: V<'c>) -> V<'c> {
-        let bits = self.ir.intrinsic("llvm.ctpop", &[word], self.ir.types.i32);
+        let bits = self.ir.bits_set(word);
         self.ir.op("arith.extui", &[bits], self.ir.types.i64)
     }
 
@@ -568,7 +568,7 @@ impl<'c> Meet<'c> {
     /// Writes that the threads of a block meet.
     pub fn write(self, ir: &mut crate::ir::Ir<'c>) {
         match self {
-            Meet::Gpu => drop(ir.raw("gpu.barrier", &[], &[], &[], Vec::new())),
+            Meet::Gpu => ir.gpu_barrier(),
             Meet::Call(function, argument) => ir.call_pointer(function, &[argument]),
         }
     }
