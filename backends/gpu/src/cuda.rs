@@ -1,5 +1,6 @@
 //! NVIDIA's driver, loaded when it is asked for.
 
+use crate::absent;
 use crate::launch::{Device, Grid};
 use crate::plan::Plan;
 use libloading::Library;
@@ -145,12 +146,6 @@ impl Driver {
         };
         Err(format!("{call}: {name}"))
     }
-}
-
-/// E0870.
-fn absent(why: &str) -> Diagnostic {
-    Diagnostic::error_nowhere("E0870", format!("no graphics processor to run on: {why}"))
-        .with_hint("take --target cpu, or --target gpu-host to run the same kernels on this processor")
 }
 
 /// A device of the driver, with the code of a plan once [`Cuda::take`] has loaded it.
