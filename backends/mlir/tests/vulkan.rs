@@ -1,0 +1,88 @@
+//! Random programs compute on a Vulkan device what the interpreter computes.
+//!
+//! Any device will do, Mesa's software device as well: `NC_GPU_DEVICE` names it, llvmpipe by default. Without it the tests are
+//! skipped by name.
+
+#![cfg(feature = "llvm")]
+
+mod common;
+
+use common::cases;
+use nc_gpu::{Launcher, Plan, Vulkan};
+use nc_ir::kernel::Role;
+use nc_ir::kernel::abi::{ALIGN, Array, Batch, Layout, Remote};
+use nc_ir::kernel::interp::Options;
+use nc_ir::kernel::testing::{Case, Snapshot};
+use nc_mlir::gpu::{Arch, Arithmetic, code, launch};
+
+/// The device, if it is here.
+fn device() -> Option<Vulkan> {
+    let wanted = std::env::var("NC_GPU_DEVICE").unwrap_or_else(|_| "llvmpipe".to_owned());
+    Vulkan::open(Some(&wanted)).map_err(|e| eprintln!("skipped: nothing runs through Vulkan: {}", e.message)).ok()
+}
+
+/// Runs a case for so many samples, `chunk` ticks in a launch: what each comes to, all of which are given the same.
+fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapshot> {
+    let program = &case.program;
+    let layout = Layout::of(program).expect("a small program");
+    let entry = launch("m");
+    let plan = Plan::of(program, &layout, &entry.symbol, entry.threads);
+    let words = code(program, &layout, "m", Arch::Vulkan(Arithmetic::Portable)).expect("supported");
+    device.take(&plan, &words).expect("code");
+    let launcher = Launcher::new(plan, Box::new(device)).expect("a plan");
+    let stride = layout.arena_bytes.next_multiple_of(ALIGN);
+    // Temporaries are unspecified at first.
+    let mut arenas = vec![0xa5; (stride * samples) as usize];
+    for own in arenas.chunks_exact_mut(stride.max(1) as usize) {
+        layout.reset(program, &mut own[..layout.arena_bytes as usize]);
+    }
+    let consts = layout.const_pool(program);
+    let buffer = |n: usize| &program.buffers[layout.host[n].index()];
+    let frame = |n: usize| (buffer(n).len as usize * buffer(n).elem.size()).max(1);
+    let mut arrays: Vec<Vec<u8>> = Vec::new();
+    for (n, h) in case.host.iter().enumerate() {
+        arrays.push(h.chunks_exact(frame(n)).flat_map(|f| f.repeat(samples as usize)).collect());
+    }
+    let mut tick = 0;
+    while tick < case.ticks {
+        let ticks = chunk.min(case.ticks - tick);
+        let mut host = Vec::new();
+        for (n, a) in arrays.iter_mut().enumerate() {
+            let every = if let Role::Probe { every } = buffer(n).role { every } else { 1 };
+            let (from, to) = (tick.div_ceil(every), (tick + ticks).div_ceil(every));
+            let row = frame(n) * samples as usize;
+            let now = &mut a[from as usize * row..to as usize * row];
+            host.push(if buffer(n).role == Role::Input { Array::Read(now) } else { Array::Written(now) });
+        }
+        let changed = tick == 0;
+        let (arenas, consts, host) = (&arenas[..], &consts[..], &mut host[..]);
+        let batch = Batch { owner: 1, changed, arenas, stride, samples, consts, host, first_tick: tick, ticks };
+        launcher.run(batch).expect("a run");
+        tick += ticks;
+    }
+    launcher.fetch(1, &mut arenas).expect("the state");
+    let own = |s: usize| {
+        let bytes = &arenas[s * stride as usize..][..layout.arena_bytes as usize];
+        let arrays: Vec<Vec<u8>> = (arrays.iter().enumerate())
+            .map(|(n, a)| a.chunks_exact(frame(n)).skip(s).step_by(samples as usize).flatten().copied().collect())
+            .collect();
+        Snapshot::of(program, &layout, bytes, &arrays)
+    };
+    (0..samples as usize).map(own).collect()
+}
+
+#[test]
+fn random_programs() {
+    let Some(first) = device() else { return };
+    for seed in 0..cases(40) {
+        let case = Case::from_seed(seed).with_parts(1);
+        let want = case.run(Options::default()).expect("a generated program runs");
+        let (samples, chunk) = (1 + seed % 3, [u64::MAX, 2][seed as usize % 2]);
+        let device = first.again().expect("the device once more");
+        for (sample, got) in run(device, &case, samples, chunk).iter().enumerate() {
+            if let Some(d) = want.difference(got) {
+                panic!("seed {seed}, {samples} samples, launches of {chunk} ticks, sample {sample}: {d}");
+            }
+        }
+    }
+}
