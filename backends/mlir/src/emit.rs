@@ -69,7 +69,8 @@ pub(crate) enum Side {
     Host,
     /// One of NVIDIA's processors, by PTX.
     Ptx,
-    /// Any, by SPIR-V.
+    /// Any, by SPIR-V. If it is taken to compute little right, functions have one more parameter, at their ends: the address
+    /// where to write that a loop did not run to its end.
     Spirv(Arithmetic),
 }
 
@@ -188,8 +189,10 @@ pub(crate) fn team_kernel<'c>(
     let memory = if blocks.host() { ptr } else { ir.global() };
     let mut arguments = vec![memory, memory, memory, i64, i64, i64, i64, i64];
     arguments.resize(TEAM_PARAMS + kernel.iterations.len(), i64);
-    if blocks.host() {
-        arguments.extend([ptr, ptr, ptr]);
+    match blocks.side {
+        Side::Host => arguments.extend([ptr, ptr, ptr]),
+        Side::Spirv(Arithmetic::Portable) => arguments.push(ptr),
+        Side::Spirv(Arithmetic::Exact) | Side::Ptx => {}
     }
     let scratch = Scratch::of(blocks.threads, program.parts);
     let mut helpers = BTreeSet::new();
@@ -201,6 +204,10 @@ pub(crate) fn team_kernel<'c>(
         let mut a = a.to_vec();
         a[..3].iter_mut().for_each(|p| *p = ir.cast(*p, ptr));
         let mut e = Emitter::new(ir.fork(), (program, layout), kernel, &a, blocks.machine())?;
+        let mut iterations = &a[TEAM_PARAMS..];
+        if let (Side::Spirv(Arithmetic::Portable), Some((fault, rest))) = (blocks.side, iterations.split_last()) {
+            (e.ir.fault, iterations) = (Some(*fault), rest);
+        }
         let threads = Threads { id: a[5], count: blocks.threads, meet, shared: (shared, scratch), quiet: false };
         e.threads = Some(threads);
         let mut used = BTreeSet::new();
@@ -212,7 +219,7 @@ pub(crate) fn team_kernel<'c>(
                 e.hosts.insert(*n, p);
             }
         }
-        e.body(kernel, &a[TEAM_PARAMS..])?;
+        e.body(kernel, iterations)?;
         helpers = e.helpers;
         Ok(())
     };

@@ -20,7 +20,7 @@
 //! 8. bytes from the arena of a sample to the next one's
 //!
 //! In SPIR-V they are the push constants. There blocks cannot wait for each other, so that a program has one part; argument
-//! 4 is not used. Addresses are those that buffers have on the device.
+//! 4 is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are those that buffers have on the device.
 //!
 //! Nothing is contracted: `fma.rn` stands where the program has [`nc_ir::kernel::ScalarOp::Fma`], and sums and products
 //! apart are `add.rn` and `mul.rn`, which assemblers of PTX must not fuse.
@@ -59,9 +59,10 @@ pub enum Arch {
 /// What a device is taken to compute right, of what Vulkan leaves open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arithmetic {
-    /// Sums, products, conversions and comparisons. Quotients, roots and fused products are written out.
+    /// Sums, products, conversions and comparisons. Quotients, roots and fused products are written out, and a loop that
+    /// ended early is noted: Mesa's software device ends all when 65,535 iterations have run.
     Portable,
-    /// Quotients, roots and fused products as well.
+    /// Quotients, roots and fused products as well, and loops run to their ends.
     Exact,
 }
 

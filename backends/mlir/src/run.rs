@@ -317,20 +317,18 @@ impl<'c> Way<'c, '_> {
             w.branch(more, &[i1], |w| Ok(vec![w.truth(condition)?]), |w| Ok(vec![w.ir.int(i1, 0)]))
         };
         let go = goes_on(self, zero)?;
-        let before = self.region(&[i64, i1], |w, a| {
-            w.ir.raw("scf.condition", &[a[1], a[0], a[1]], &[], &[], Vec::new());
-            Ok(())
-        })?;
-        let after = self.region(&[i64, i1], |w, a| {
-            w.iterations.push(a[0]);
-            w.way(steps)?;
-            w.iterations.pop();
-            let next = w.ir.plus(a[0], 1);
-            let go = goes_on(w, next)?;
-            w.ir.r#yield(&[next, go[0]]);
-            Ok(())
-        })?;
-        self.ir.raw("scf.while", &[zero, go[0]], &[i64, i1], &[], vec![before, after]);
+        self.while_loop(
+            &[zero, go[0]],
+            |_, a| a[1],
+            |w, a| {
+                w.iterations.push(a[0]);
+                w.way(steps)?;
+                w.iterations.pop();
+                let next = w.ir.plus(a[0], 1);
+                let go = goes_on(w, next)?;
+                Ok(vec![next, go[0]])
+            },
+        )?;
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use crate::emit::scratch::{CLAIMS, GROUP, Scratch};
 use crate::emit::threads::Meet;
-use crate::emit::{Blocks, Emitted};
+use crate::emit::{Blocks, Emitted, Side};
+use crate::gpu::Arithmetic;
 use crate::ir::{Ir, V, Write};
 use crate::run::{MeetAll, Team, team_ticks};
 use melior::ir::BlockRef;
@@ -81,6 +82,7 @@ fn run<'c>(
     let &[arena, consts, table, barriers, first, ticks, samples, stride] = arguments else {
         return Err(crate::Unsupported::malformed("a launch has eight arguments"));
     };
+    ir.fault = (blocks.side == Side::Spirv(Arithmetic::Portable)).then_some(barriers);
     let scratch = Scratch::of(blocks.threads, program.parts);
     let bits = scratch.groups * GROUP;
     let tables = scratch.bits.iter().map(|at| (*at, bits, 0)).chain([(scratch.claims, CLAIMS.into(), -1)]);
@@ -107,7 +109,7 @@ fn run<'c>(
     };
     let last = match (thread.meet, blocks.host()) {
         (Meet::Call(function, argument), true) => vec![thread.shared, function, argument],
-        _ => Vec::new(),
+        _ => ir.fault.into_iter().collect(),
     };
     ir.for_steps((team, samples, teams), &[], |ir, sample, _| {
         let at = ir.mul(sample, stride);

@@ -175,10 +175,9 @@ pub(super) fn fma<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> V<'c> {
 
 /// `x / y`, bit by bit.
 pub(super) fn divide<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupported> {
-    let t = ir.types;
     let (x, y) = (unpack(ir, a[0]), unpack(ir, a[1]));
-    let (lo, hi, none) = (ir.int(t.i32, 0), ir.int(t.i32, 56), ir.i64(0));
-    let state = ir.for_loop((lo, hi, 1), &[none, x.m], |ir, _, state| {
+    let none = ir.i64(0);
+    let state = ir.repeat(56, &[none, x.m], |ir, state| {
         let (q, r) = (state[0], state[1]);
         let less = ir.cmp(Cmp::Ult, r, y.m);
         let q = ir.by("arith.shli", q, 1);
@@ -224,8 +223,8 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
     let m = ir.bin("arith.shli", x.m, odd);
     // The upper half of its 114 bits from the top of 128; the lower is zero.
     let n = ir.by("arith.shli", m, 58 + 14 - 64);
-    let (lo, hi, none) = (ir.int(t.i32, 0), ir.int(t.i32, 57), ir.i64(0));
-    let state = ir.for_loop((lo, hi, 1), &[none, none, n], |ir, _, state| {
+    let none = ir.i64(0);
+    let state = ir.repeat(57, &[none, none, n], |ir, state| {
         let (root, r, n) = (state[0], state[1], state[2]);
         let two = ir.by("arith.shrui", n, 62);
         let n = ir.by("arith.shli", n, 2);

@@ -418,48 +418,45 @@ impl<'c> Emitter<'c, '_> {
         let (yes, no, none) = (self.ir.int(i32, 1), self.ir.int(i32, 0), self.ir.int(i32, -1));
         // Whether this thread has still to write; whether any has.
         let any = self.ir.int(i1, 1);
-        let round = self.region(&[i1, i1], |e, a| {
-            e.ir.raw("scf.condition", &[a[1], a[0], a[1]], &[], &[], Vec::new());
-            Ok(())
-        })?;
-        let body = self.region(&[i1, i1], |e, a| {
-            let pending = a[0];
-            e.when(pending, |e| {
-                claims.iter().for_each(|claim| e.ir.atomic_umin(*claim, me));
-                Ok(())
-            })?;
-            threads.meet.write(&mut e.ir);
-            let mut mine = pending;
-            for claim in &claims {
-                let holder = e.ir.load(*claim, i32, 4);
-                let held = e.ir.cmp(Cmp::Eq, holder, me);
-                mine = e.ir.bin("arith.andi", mine, held);
-            }
-            let first = e.ir.cmp_k(Cmp::Eq, threads.id, 0);
-            e.when(first, |e| {
-                e.ir.store(flag, no, 4);
-                Ok(())
-            })?;
-            threads.meet.write(&mut e.ir);
-            let waits = e.ir.int(i1, 1);
-            let waits = e.ir.bin("arith.xori", mine, waits);
-            let waits = e.ir.bin("arith.andi", waits, pending);
-            e.when(mine, |e| {
-                writes.iter().try_for_each(|s| e.stmt(s))?;
-                claims.iter().for_each(|claim| e.ir.store(*claim, none, 4));
-                Ok(())
-            })?;
-            e.when(waits, |e| {
-                e.ir.store(flag, yes, 4);
-                Ok(())
-            })?;
-            threads.meet.write(&mut e.ir);
-            let left = e.ir.load(flag, i32, 4);
-            let left = e.ir.cmp(Cmp::Ne, left, no);
-            e.ir.r#yield(&[waits, left]);
-            Ok(())
-        })?;
-        self.ir.raw("scf.while", &[inside, any], &[i1, i1], &[], vec![round, body]);
+        self.while_loop(
+            &[inside, any],
+            |_, a| a[1],
+            |e, a| {
+                let pending = a[0];
+                e.when(pending, |e| {
+                    claims.iter().for_each(|claim| e.ir.atomic_umin(*claim, me));
+                    Ok(())
+                })?;
+                threads.meet.write(&mut e.ir);
+                let mut mine = pending;
+                for claim in &claims {
+                    let holder = e.ir.load(*claim, i32, 4);
+                    let held = e.ir.cmp(Cmp::Eq, holder, me);
+                    mine = e.ir.bin("arith.andi", mine, held);
+                }
+                let first = e.ir.cmp_k(Cmp::Eq, threads.id, 0);
+                e.when(first, |e| {
+                    e.ir.store(flag, no, 4);
+                    Ok(())
+                })?;
+                threads.meet.write(&mut e.ir);
+                let waits = e.ir.int(i1, 1);
+                let waits = e.ir.bin("arith.xori", mine, waits);
+                let waits = e.ir.bin("arith.andi", waits, pending);
+                e.when(mine, |e| {
+                    writes.iter().try_for_each(|s| e.stmt(s))?;
+                    claims.iter().for_each(|claim| e.ir.store(*claim, none, 4));
+                    Ok(())
+                })?;
+                e.when(waits, |e| {
+                    e.ir.store(flag, yes, 4);
+                    Ok(())
+                })?;
+                threads.meet.write(&mut e.ir);
+                let left = e.ir.load(flag, i32, 4);
+                Ok(vec![waits, e.ir.cmp(Cmp::Ne, left, no)])
+            },
+        )?;
         self.threads = Some(threads);
         Ok(())
     }

@@ -246,8 +246,8 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
     let n = ir.op("arith.extui", &[m], t.i64);
     // Its 54 bits from the top of 64.
     let n = ir.by("arith.shli", n, 28 + 10);
-    let (lo, hi, none) = (ir.int(t.i32, 0), ir.int(t.i32, 27), ir.i64(0));
-    let state = ir.for_loop((lo, hi, 1), &[none, none, n], |ir, _, state| {
+    let none = ir.i64(0);
+    let state = ir.repeat(27, &[none, none, n], |ir, state| {
         let (root, r, n) = (state[0], state[1], state[2]);
         let two = ir.by("arith.shrui", n, 62);
         let n = ir.by("arith.shli", n, 2);

@@ -524,26 +524,18 @@ impl<'c> Emitter<'c, '_> {
 
     /// Calls `body` with the number of each bit that is set, and how many were before it.
     fn each_bit(&mut self, word: V<'c>, body: impl FnOnce(&mut Self, V<'c>, V<'c>)) -> Emitted<()> {
-        let (i32, i64) = (self.ir.types.i32, self.ir.types.i64);
-        let (none, zero) = (self.ir.int(i32, 0), self.ir.i64(0));
-        let more = self.region(&[i32, i64], |e, a| {
-            let some = e.ir.cmp(Cmp::Ne, a[0], none);
-            e.ir.raw("scf.condition", &[some, a[0], a[1]], &[], &[], Vec::new());
-            Ok(())
-        })?;
-        let next = self.region(&[i32, i64], |e, a| {
+        let zero = self.ir.i64(0);
+        let more = |ir: &mut crate::ir::Ir<'c>, a: &[V<'c>]| ir.cmp_k(Cmp::Ne, a[0], 0);
+        self.while_loop(&[word, zero], more, |e, a| {
             let below = e.ir.by("arith.subi", a[0], 1);
             let rest = e.ir.bin("arith.andi", a[0], below);
-            let ones = e.ir.int(i32, -1);
+            let ones = e.ir.int(e.ir.types.i32, -1);
             let lower = e.ir.bin("arith.xori", a[0], ones);
             let lower = e.ir.bin("arith.andi", lower, below);
             let bit = e.bits_of(lower);
             body(e, bit, a[1]);
-            let k = e.ir.plus(a[1], 1);
-            e.ir.r#yield(&[rest, k]);
-            Ok(())
+            Ok(vec![rest, e.ir.plus(a[1], 1)])
         })?;
-        self.ir.raw("scf.while", &[word, zero], &[i32, i64], &[], vec![more, next]);
         Ok(())
     }
 }

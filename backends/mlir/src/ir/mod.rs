@@ -38,6 +38,10 @@ pub(crate) struct Types<'c> {
     pub ptr: Type<'c>,
 }
 
+/// Most loops and branches inside of each other in a function of SPIR-V. Mesa's software device takes 80 in all, and more
+/// than that for what they are not.
+const DEEPEST: usize = 60;
+
 /// Integer comparisons, with the numbers that `arith.cmpi` has for them.
 #[derive(Clone, Copy)]
 pub(crate) enum Cmp {
@@ -61,6 +65,10 @@ pub(crate) struct Ir<'c> {
     /// A block whose argument stands for the result of an operation that could not be made.
     spare: Block<'c>,
     pub style: Style,
+    /// Where to write that a loop did not run to its end, on devices that may end loops early.
+    pub fault: Option<V<'c>>,
+    /// How deep regions nest here.
+    depth: usize,
 }
 
 /// How a module is written.
@@ -84,7 +92,13 @@ pub(crate) trait Write<'c>: Sized {
         body: impl FnOnce(&mut Self, &[V<'c>]) -> Result<(), Unsupported>,
     ) -> Result<Region<'c>, Unsupported> {
         let (region, outer, arguments) = self.ir().open(arguments);
-        let done = body(self, &arguments);
+        self.ir().depth += 1;
+        let deep = self.ir().style.spirv && self.ir().depth > DEEPEST;
+        let done = match deep {
+            true => Err(Unsupported::new(format!("loops and branches more than {DEEPEST} deep"), "take --target cpu")),
+            false => body(self, &arguments),
+        };
+        self.ir().depth -= 1;
         self.ir().block = outer;
         done.map(|()| region)
     }
@@ -107,6 +121,17 @@ pub(crate) trait Write<'c>: Sized {
         carried: &[V<'c>],
         body: impl FnOnce(&mut Self, V<'c>, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
     ) -> Result<Vec<V<'c>>, Unsupported> {
+        if self.ir().style.spirv {
+            // The conversion of `scf.for` loses what is carried where no iteration runs.
+            let first: Vec<_> = std::iter::once(lo).chain(carried.iter().copied()).collect();
+            let more = |ir: &mut Ir<'c>, a: &[V<'c>]| ir.cmp(Cmp::Slt, a[0], hi);
+            let last = self.while_loop(&first, more, |w, a| {
+                let next = body(w, a[0], &a[1..])?;
+                let i = w.ir().add(a[0], step);
+                Ok(std::iter::once(i).chain(next).collect())
+            })?;
+            return Ok(last[1..].to_vec());
+        }
         let types: Vec<_> = carried.iter().map(|v| v.r#type()).collect();
         let arguments: Vec<_> = std::iter::once(lo.r#type()).chain(types.iter().copied()).collect();
         let region = self.region(&arguments, |w, a| {
@@ -117,6 +142,55 @@ pub(crate) trait Write<'c>: Sized {
         let operands: Vec<_> = [lo, hi, step].into_iter().chain(carried.iter().copied()).collect();
         let op = self.ir().raw("scf.for", &operands, &types, &[], vec![region]);
         Ok((0..types.len()).map(|k| self.ir().result(op, k)).collect())
+    }
+
+    /// Runs a body while a condition holds of what is carried, which the body gives anew; what is carried at the end. Where
+    /// loops may end early, it is noted that one did.
+    fn while_loop(
+        &mut self,
+        first: &[V<'c>],
+        more: impl Fn(&mut Ir<'c>, &[V<'c>]) -> V<'c>,
+        body: impl FnOnce(&mut Self, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
+    ) -> Result<Vec<V<'c>>, Unsupported> {
+        let types: Vec<_> = first.iter().map(|v| v.r#type()).collect();
+        let before = self.region(&types, |w, a| {
+            let go = more(w.ir(), a);
+            let operands: Vec<_> = std::iter::once(go).chain(a.iter().copied()).collect();
+            w.ir().raw("scf.condition", &operands, &[], &[], Vec::new());
+            Ok(())
+        })?;
+        let after = self.region(&types, |w, a| {
+            let next = body(w, a)?;
+            w.ir().r#yield(&next);
+            Ok(())
+        })?;
+        let op = self.ir().raw("scf.while", first, &types, &[], vec![before, after]);
+        let last: Vec<_> = (0..types.len()).map(|k| self.ir().result(op, k)).collect();
+        if let Some(fault) = self.ir().fault {
+            let still = more(self.ir(), &last);
+            self.when(still, |w| {
+                let ir = w.ir();
+                let one = ir.int(ir.types.i32, 1);
+                ir.store(fault, one, 4);
+                Ok(())
+            })?;
+        }
+        Ok(last)
+    }
+
+    /// Runs a body so many times on what is carried; the same code again and again where loops may end early.
+    fn repeat(
+        &mut self,
+        times: i64,
+        first: &[V<'c>],
+        mut body: impl FnMut(&mut Self, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
+    ) -> Result<Vec<V<'c>>, Unsupported> {
+        if self.ir().style.spirv {
+            return (0..times).try_fold(first.to_vec(), |now, _| body(self, &now));
+        }
+        let t = self.ir().types.i32;
+        let (lo, hi) = (self.ir().int(t, 0), self.ir().int(t, times));
+        self.for_loop((lo, hi, 1), first, |w, _, now| body(w, now))
     }
 
     /// Runs one of two bodies, which give values of these types.
@@ -178,12 +252,22 @@ impl<'c> Ir<'c> {
             ptr: if style.spirv { int(64) } else { llvm::r#type::pointer(context, 0) },
         };
         let at = Location::unknown(context);
-        Ir { context, at, types, block: None, failure: None, spare: Block::new(&[(types.i64, at)]), style }
+        Ir {
+            context,
+            at,
+            types,
+            block: None,
+            failure: None,
+            spare: Block::new(&[(types.i64, at)]),
+            style,
+            fault: None,
+            depth: 0,
+        }
     }
 
     /// Another cursor at the same place.
     pub fn fork(&self) -> Ir<'c> {
-        Ir { block: self.block, ..Ir::new(self.context, self.style) }
+        Ir { block: self.block, fault: self.fault, depth: self.depth, ..Ir::new(self.context, self.style) }
     }
 
     /// What failed since the last call.
