@@ -244,7 +244,7 @@ impl<'c, 'p> Emitter<'c, 'p> {
         };
         let parts = program.parts.max(1);
         let mut known = BTreeMap::new();
-        owned::each(&kernel.body, &mut |s| {
+        kernel.body.each(&mut |s| {
             if let Stmt::Const { dst, value: Scalar::I64(k) } = s {
                 known.insert(*dst, *k);
             }

@@ -1,14 +1,14 @@
 //! The entry point of a program: the loop over ticks and the way through their steps.
 
 use crate::emit::threads::Meet;
-use crate::emit::{Emitted, owned};
+use crate::emit::Emitted;
 use crate::error::Unsupported;
 use crate::ir::{Cmp, Ir, Style, V, Write};
 use melior::ir::{Module, Type};
 use nc_ir::DType;
 use nc_ir::kernel::abi::{Layout, Place};
-use nc_ir::kernel::{BufId, Element, Kernel, ListId, Program, Role, Step, Stmt, Trips};
-use std::collections::BTreeSet;
+use nc_ir::kernel::phases::Access;
+use nc_ir::kernel::{Element, Kernel, Program, Role, Step, Trips};
 
 /// Byte offsets of the fields of [`nc_ir::kernel::abi::RunContext`] for pointers of a size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,45 +121,6 @@ pub(crate) enum MeetAll<'c> {
     Gpu(V<'c>),
     /// By a call: function and argument.
     Call(V<'c>, V<'c>),
-}
-
-/// What a kernel reads and writes.
-#[derive(Clone, Default)]
-pub(crate) struct Access {
-    /// Part 0 alone runs it.
-    serial: bool,
-    reads: BTreeSet<Home>,
-    writes: BTreeSet<Home>,
-}
-
-/// Something that kernels read and write.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Home {
-    Buffer(BufId),
-    List(ListId),
-}
-
-impl Access {
-    fn of(kernel: &Kernel) -> Access {
-        let mut a = Access { serial: kernel.parallel.is_none(), ..Access::default() };
-        owned::each(&kernel.body, &mut |s| match s {
-            Stmt::Load { buf, .. } => drop(a.reads.insert(Home::Buffer(*buf))),
-            Stmt::Store { buf, .. } => drop(a.writes.insert(Home::Buffer(*buf))),
-            Stmt::Events { list, .. } => drop(a.reads.insert(Home::List(*list))),
-            Stmt::Push { list, .. } | Stmt::Clear { list, .. } => drop(a.writes.insert(Home::List(*list))),
-            Stmt::Const { .. } | Stmt::Op { .. } | Stmt::For { .. } | Stmt::If { .. } => {}
-        });
-        a
-    }
-
-    /// Whether blocks have to meet between the two.
-    fn meets(&self, later: &Access) -> bool {
-        let both_serial = self.serial && later.serial;
-        !both_serial
-            && (!self.writes.is_disjoint(&later.reads)
-                || !self.writes.is_disjoint(&later.writes)
-                || !self.reads.is_disjoint(&later.writes))
-    }
 }
 
 /// What is done after the last meeting of the blocks in a tick that begins with what was done since one; `None` if it is

@@ -3,29 +3,10 @@
 use nc_ir::kernel::{Block, BufId, EventBody, Index, Stmt, Val};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Calls `f` for each statement of a block and of what is in it, outer ones first.
-pub(crate) fn each<'a>(block: &'a Block, f: &mut dyn FnMut(&'a Stmt)) {
-    for s in &block.stmts {
-        f(s);
-        match s {
-            Stmt::For { body, .. } => each(body, f),
-            Stmt::Events { wide, one, .. } => {
-                wide.iter().for_each(|w| each(&w.body, f));
-                each(&one.body, f);
-            }
-            Stmt::If { then_body, else_body, .. } => {
-                each(then_body, f);
-                each(else_body, f);
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Whether a statement of a block is one of these.
 fn any(block: &Block, is: impl Fn(&Stmt) -> bool) -> bool {
     let mut found = false;
-    each(block, &mut |s| found |= is(s));
+    block.each(&mut |s| found |= is(s));
     found
 }
 
@@ -62,7 +43,7 @@ pub(super) fn mentions(block: &Block, v: Val) -> bool {
 /// The buffers that a block writes.
 pub(crate) fn stored(block: &Block) -> BTreeSet<BufId> {
     let mut found = BTreeSet::new();
-    each(block, &mut |s| {
+    block.each(&mut |s| {
         if let Stmt::Store { buf, .. } = s {
             found.insert(*buf);
         }
@@ -73,7 +54,7 @@ pub(crate) fn stored(block: &Block) -> BTreeSet<BufId> {
 /// The values that a block defines, inside of it and beyond.
 pub(super) fn defined(block: &Block) -> BTreeSet<Val> {
     let mut found = BTreeSet::new();
-    each(block, &mut |s| match s {
+    block.each(&mut |s| match s {
         Stmt::Const { dst, .. } | Stmt::Op { dst, .. } | Stmt::Load { dst, .. } => drop(found.insert(*dst)),
         Stmt::For { var, carried, .. } => {
             found.insert(*var);
@@ -115,7 +96,7 @@ pub(super) fn apart(blocks: &[&Block], vars: &BTreeSet<Val>) -> bool {
     let mut places: BTreeMap<BufId, (i64, Index)> = BTreeMap::new();
     let mut good = true;
     for b in blocks {
-        each(b, &mut |s| {
+        b.each(&mut |s| {
             let (Stmt::Load { buf, index, .. } | Stmt::Store { buf, index, .. }) = s else { return };
             if !written.contains(buf) {
                 return;

@@ -134,7 +134,7 @@ impl<'c> Emitter<'c, '_> {
     /// The most iterations of the vector loops of a block, as far as known.
     fn widest(&self, block: &Block) -> u64 {
         let mut most = 0;
-        owned::each(block, &mut |s| {
+        block.each(&mut |s| {
             if let Stmt::For { vector: true, lo, hi, .. } = s
                 && let (Some(lo), Some(hi)) = (self.known.get(lo), self.known.get(hi))
             {
@@ -570,7 +570,7 @@ impl<'c> Meet<'c> {
 /// cleared.
 fn pushes_plainly(var: Val, body: &Block) -> bool {
     let (mut all, mut cleared) = (0, false);
-    owned::each(body, &mut |s| match s {
+    body.each(&mut |s| match s {
         Stmt::Push { .. } => all += 1,
         Stmt::Clear { .. } => cleared = true,
         _ => {}
