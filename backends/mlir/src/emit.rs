@@ -5,6 +5,7 @@
 //! loads and stores, [`lists`] the event lists; [`threads`] and [`gather`] divide the work among the threads of a graphics
 //! processor.
 
+mod cell;
 mod double;
 pub(crate) mod expand;
 mod gather;
@@ -14,7 +15,6 @@ mod narrow;
 mod ops;
 pub(crate) mod owned;
 mod portable;
-pub(crate) mod scratch;
 pub(crate) mod threads;
 
 use crate::error::Unsupported;
@@ -25,7 +25,7 @@ use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{
     Block, BufId, Carried, Emit, Kernel, Parallel, Program, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
 };
-use scratch::Scratch;
+use crate::scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet};
 use threads::{Meet, Threads};
 
@@ -75,11 +75,12 @@ pub(crate) enum Side {
 }
 
 impl Machine {
-    /// How its modules are written.
-    pub fn style(self) -> Style {
+    /// How modules of a program of so many parts are written.
+    pub fn style(self, parts: u32) -> Style {
         match self {
-            Machine::Cpu { small } => Style { soft: small, spirv: false },
-            Machine::Gpu(side) => Style { soft: false, spirv: matches!(side, Side::Spirv(_)) },
+            Machine::Cpu { small } => Style { soft: small, spirv: None },
+            Machine::Gpu(Side::Spirv(_)) => Style { soft: false, spirv: Some(crate::gpu::shared_bytes(parts)) },
+            Machine::Gpu(Side::Host | Side::Ptx) => Style::default(),
         }
     }
 }
@@ -153,7 +154,7 @@ pub(crate) fn kernel<'c>(
     kernel: &Kernel,
     machine: Machine,
 ) -> Emitted<BTreeSet<expand::Helper>> {
-    let mut ir = Ir::new(context, machine.style());
+    let mut ir = Ir::new(context, machine.style(program.parts));
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let mut arguments = vec![ptr, ptr, ptr, i64, i64];
     arguments.resize(KERNEL_PARAMS + kernel.iterations.len(), i64);
@@ -184,7 +185,7 @@ pub(crate) fn team_kernel<'c>(
     kernel: &Kernel,
     blocks: Blocks,
 ) -> Emitted<BTreeSet<expand::Helper>> {
-    let mut ir = Ir::new(context, blocks.machine().style());
+    let mut ir = Ir::new(context, blocks.machine().style(program.parts));
     let (ptr, i64) = (ir.types.ptr, ir.types.i64);
     let memory = if blocks.host() { ptr } else { ir.global() };
     let mut arguments = vec![memory, memory, memory, i64, i64, i64, i64, i64];

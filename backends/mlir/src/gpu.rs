@@ -19,7 +19,9 @@
 //! 7. how many samples
 //! 8. bytes from the arena of a sample to the next one's
 //!
-//! In SPIR-V they are the push constants. There blocks cannot wait for each other, so that a program has one part; argument
+//! In SPIR-V they are the push constants. There blocks cannot wait for each other. A program of one part has one entry as
+//! above; one of several parts has an entry for each phase of its [`course`], which the host launches in order, tick by tick:
+//! it runs the phase in the first tick, and takes the iterations of the loops around the phase after the arguments. Argument
 //! 4 is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are those that buffers have on the device.
 //!
 //! Nothing is contracted: `fma.rn` stands where the program has [`nc_ir::kernel::ScalarOp::Fma`], and sums and products
@@ -29,13 +31,30 @@
 
 use crate::Unsupported;
 use nc_ir::kernel::Program;
+use crate::scratch::Scratch;
 use nc_ir::kernel::abi::Layout;
+use nc_ir::kernel::phases::Course;
 
 /// Threads of a block.
 pub const THREADS: u32 = 512;
 
-/// Bytes that the threads of a block share, of a program of one part.
-pub const SHARED_BYTES: u64 = 20_656;
+/// Most loops around a phase.
+pub const LOOPS: usize = 8;
+
+/// Bytes that the threads of a block share, of a program of so many parts.
+pub fn shared_bytes(parts: u32) -> u64 {
+    Scratch::of(THREADS, parts.max(1)).bytes
+}
+
+/// The course of a program of several parts that Vulkan runs; `None` if the way through its steps depends on values.
+pub fn course(program: &Program) -> Option<Course> {
+    Course::of(program, LOOPS)
+}
+
+/// The entry of a phase.
+pub fn phase(prefix: &str, n: usize) -> String {
+    format!("{prefix}_phase{n}")
+}
 
 /// Bytes from the counter of a team to the next one's.
 pub const COUNTER_BYTES: u64 = 128;
@@ -136,7 +155,7 @@ pub fn text(program: &Program, layout: &Layout, prefix: &str, arch: Arch, stage:
 /// The code of a program: text of PTX, or words of SPIR-V with the least byte first.
 ///
 /// # Errors
-/// As [`text`]; for Vulkan also a program of more than one part, since blocks cannot wait for each other there.
+/// As [`text`]; for Vulkan also a program of more than one part that has no [`course`].
 pub fn code(program: &Program, layout: &Layout, prefix: &str, arch: Arch) -> Result<Vec<u8>, Unsupported> {
     match arch {
         Arch::Sm80 | Arch::Sm90 => text(program, layout, prefix, arch, Stage::Ptx).map(String::into_bytes),

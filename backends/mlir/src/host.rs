@@ -1,6 +1,6 @@
 //! Programs for graphics processors, run on this processor: the same MLIR, with each thread's numbers as arguments.
 
-use crate::emit::scratch::Scratch;
+use crate::scratch::Scratch;
 use crate::emit::{Blocks, Side};
 use crate::error::Unsupported;
 use crate::llvm::{Form, Linked, Llvm, Relocation, TargetMachine};

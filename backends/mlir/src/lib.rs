@@ -11,6 +11,7 @@
 pub mod arm;
 mod error;
 pub mod gpu;
+mod scratch;
 
 #[cfg(feature = "llvm")]
 mod cortex;

@@ -1,7 +1,7 @@
 //! A program as a module of MLIR, and the passes that take it to LLVM's dialect.
 
 use crate::emit::expand::Helper;
-use crate::emit::{self, Blocks, Emitted, Machine};
+use crate::emit::{self, Blocks, Emitted, Machine, Side};
 use crate::error::Unsupported;
 use crate::{run, symbol, team};
 use melior::Context;
@@ -85,7 +85,7 @@ impl Session {
             symbols.push(symbol);
         }
         run::entry(&module, context, &format!("{prefix}_run"), (program, layout), &symbols, pointer)?;
-        define(helpers, module.body(), context, machine.style())?;
+        define(helpers, module.body(), context, machine.style(program.parts))?;
         self.verified(module)
     }
 
@@ -151,16 +151,19 @@ fn functions<'c>(
 ) -> Emitted<()> {
     let (mut symbols, mut helpers) = (Vec::new(), BTreeSet::new());
     if !blocks.host() {
-        let bytes = emit::scratch::Scratch::of(blocks.threads, of.0.parts).bytes;
-        crate::ir::Ir::new(context, blocks.machine().style()).add_shared(to, bytes)?;
+        let bytes = crate::scratch::Scratch::of(blocks.threads, of.0.parts).bytes;
+        crate::ir::Ir::new(context, blocks.machine().style(of.0.parts)).add_shared(to, bytes)?;
     }
     for (n, k) in of.0.kernels().enumerate() {
         let symbol = symbol::kernel(prefix, n, k);
         helpers.extend(emit::team_kernel(to, context, &symbol, of, k, blocks)?);
         symbols.push(symbol);
     }
-    define(helpers, to, context, blocks.machine().style())?;
-    team::entry(to, context, &format!("{prefix}_run"), of, &symbols, blocks)
+    define(helpers, to, context, blocks.machine().style(of.0.parts))?;
+    match blocks.side {
+        Side::Spirv(_) if of.0.parts > 1 => team::phases(to, context, prefix, of, &symbols, blocks),
+        _ => team::entry(to, context, &format!("{prefix}_run"), of, &symbols, blocks),
+    }
 }
 
 /// Checks that the layout is one of this program.

@@ -144,7 +144,7 @@ pub(crate) fn team_ticks<'c>(
     kernels: &[String],
     (arena, consts, part): (V<'c>, V<'c>, V<'c>),
     (first, ticks): (V<'c>, V<'c>),
-    team: impl FnOnce() -> Team<'c>,
+    mut team: Team<'c>,
 ) -> Emitted<()> {
     let end = ir.add(first, ticks);
     ir.fork().for_loop((first, end, 1), &[], |ir, tick, _| {
@@ -157,7 +157,6 @@ pub(crate) fn team_ticks<'c>(
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (&a.reads, &a.writes) == (&b.reads, &b.writes))
         };
         let carried = program.parts > 1 && !once.is_empty() && same(&once, &twice);
-        let mut team = team();
         team.since = if carried { once } else { Vec::new() };
         let mut way = Way {
             ir,
@@ -179,6 +178,31 @@ pub(crate) fn team_ticks<'c>(
         Ok(Vec::new())
     })?;
     Ok(())
+}
+
+/// Writes kernels that a team runs one after another, its blocks without waiting for each other.
+pub(crate) fn team_phase<'c>(
+    ir: &mut Ir<'c>,
+    (program, layout): (&Program, &Layout),
+    (kernels, symbols): (&[&Kernel], &[String]),
+    (arena, consts, part): (V<'c>, V<'c>, V<'c>),
+    (tick, iterations): (V<'c>, &[V<'c>]),
+    team: Team<'c>,
+) -> Emitted<()> {
+    let mut way = Way {
+        ir: ir.fork(),
+        program,
+        layout,
+        kernels: symbols.iter(),
+        arena,
+        consts,
+        tick,
+        part,
+        who: Who::Team(team),
+        iterations: iterations.to_vec(),
+    };
+    kernels.iter().try_for_each(|k| way.kernel(k))?;
+    way.ir.check()
 }
 
 /// Who goes through the steps.

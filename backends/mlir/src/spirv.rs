@@ -34,10 +34,6 @@ fn module<'s>(
     stage: Stage,
 ) -> Emitted<Module<'s>> {
     crate::symbol::check(prefix)?;
-    if of.0.parts > 1 {
-        let what = format!("{} blocks to a sample through Vulkan, where blocks cannot wait for each other", of.0.parts);
-        return Err(Unsupported::new(what, "compile with --blocks 1"));
-    }
     let mut module = session.team_module(of, prefix, Blocks { threads: THREADS, side: Side::Spirv(arithmetic) })?;
     let environment = parsed(session.context(), &environment())?;
     module.as_operation_mut().set_attribute("spirv.target_env", environment);
@@ -45,7 +41,11 @@ fn module<'s>(
         return Ok(module);
     }
     session.pass(&mut module, TO_SPIRV)?;
-    enclose(session.context(), &mut module, &format!("{prefix}_run"))?;
+    let entries = match crate::gpu::course(of.0) {
+        Some(course) if of.0.parts > 1 => (0..course.phases.len()).map(|n| crate::gpu::phase(prefix, n)).collect(),
+        _ => vec![format!("{prefix}_run")],
+    };
+    enclose(session.context(), &mut module, &entries)?;
     session.verified(module)
 }
 
@@ -77,8 +77,8 @@ fn operation<'c>(
         .map_err(|e| Unsupported::failed("MLIR", e))
 }
 
-/// Puts what a module of a graphics processor holds into a module of SPIR-V inside of it, with the entry point.
-fn enclose<'c>(context: &'c Context, module: &mut Module<'c>, entry: &str) -> Emitted<()> {
+/// Puts what a module of a graphics processor holds into a module of SPIR-V inside of it, with the entry points.
+fn enclose<'c>(context: &'c Context, module: &mut Module<'c>, entries: &[String]) -> Emitted<()> {
     let missing = || Unsupported::failed("MLIR", "no module of a graphics processor");
     let mut outer = module.body().first_operation_mut().ok_or_else(missing)?;
     let region = Region::new();
@@ -94,16 +94,19 @@ fn enclose<'c>(context: &'c Context, module: &mut Module<'c>, entry: &str) -> Em
         inside.append_operation(op);
     }
     let interface: Vec<_> = spirv_globals().map(|g| format!("@{g}")).collect();
-    let (function, interface) = (format!("@{entry}"), format!("[{}]", interface.join(", ")));
-    let model = "#spirv.execution_model<GLCompute>";
-    let attributes = [("fn", &*function), ("execution_model", model), ("interface", &*interface)];
-    inside.append_operation(operation(context, "spirv.EntryPoint", &attributes, Vec::new())?);
-    let size = format!("[{THREADS} : i32, 1 : i32, 1 : i32]");
+    let interface = format!("[{}]", interface.join(", "));
+    let (model, size) = ("#spirv.execution_model<GLCompute>", format!("[{THREADS} : i32, 1 : i32, 1 : i32]"));
+    let functions: Vec<_> = entries.iter().map(|e| format!("@{e}")).collect();
+    for function in &functions {
+        let attributes = [("fn", &**function), ("execution_model", model), ("interface", &*interface)];
+        inside.append_operation(operation(context, "spirv.EntryPoint", &attributes, Vec::new())?);
+    }
     let bits = ["[32 : i32]", "[64 : i32]"];
     let modes = MODES.iter().flat_map(|mode| bits.iter().map(move |bits| (*mode, *bits)));
-    for (mode, values) in std::iter::once(("LocalSize", &*size)).chain(modes) {
+    let modes: Vec<_> = std::iter::once(("LocalSize", &*size)).chain(modes).collect();
+    for (function, (mode, values)) in functions.iter().flat_map(|f| modes.iter().map(move |m| (f, *m))) {
         let mode = format!("#spirv.execution_mode<{mode}>");
-        let attributes = [("fn", &*function), ("execution_mode", &*mode), ("values", values)];
+        let attributes = [("fn", &**function), ("execution_mode", &*mode), ("values", values)];
         inside.append_operation(operation(context, "spirv.ExecutionMode", &attributes, Vec::new())?);
     }
     let attributes = [

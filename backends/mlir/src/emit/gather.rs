@@ -6,11 +6,12 @@
 //! so one after another, in the order of events.
 
 use super::owned::{self, Inner};
-use super::scratch::{CLAIMS, cell};
+use super::cell::cell;
 use super::threads::{Threads, divided};
 use super::{Cell, Emitted, Emitter};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, V, Write};
+use crate::scratch::CLAIMS;
 use nc_ir::kernel::{EventBody, ListId, ScalarType, Stmt, Val};
 use std::collections::BTreeSet;
 

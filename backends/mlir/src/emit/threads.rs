@@ -5,10 +5,11 @@
 //! meet before and after whatever writes, so that they read the same.
 
 use super::owned::{self, Inner};
-use super::scratch::{GROUP, PUSHES, ROUNDS, Scratch, cell};
+use super::cell::cell;
 use super::{Cell, Emitted, Emitter};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, V, Write};
+use crate::scratch::{GROUP, PUSHES, ROUNDS, Scratch};
 use nc_ir::kernel::{Block, Carried, EventBody, Kernel, ScalarType, Stmt, Val};
 use std::collections::BTreeSet;
 

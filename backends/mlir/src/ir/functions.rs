@@ -12,7 +12,7 @@ use melior::ir::{Attribute, BlockRef, OperationRef, Region, Type};
 impl<'c> Ir<'c> {
     fn call_op(&mut self, name: &str, arguments: &[V<'c>], results: &[Type<'c>]) -> Option<OperationRef<'c, 'c>> {
         let callee = FlatSymbolRefAttribute::new(self.context, name).into();
-        let call = if self.style.spirv { "spirv.FunctionCall" } else { "func.call" };
+        let call = if self.style.spirv.is_some() { "spirv.FunctionCall" } else { "func.call" };
         self.raw(call, arguments, results, &[("callee", callee)], Vec::new())
     }
 
@@ -65,7 +65,7 @@ impl<'c> Ir<'c> {
 
     /// The threads of a block of a graphics processor meet, and see what each other wrote.
     pub fn gpu_barrier(&mut self) {
-        match self.style.spirv {
+        match self.style.spirv.is_some() {
             true => self.spirv_barrier(),
             false => drop(self.raw("gpu.barrier", &[], &[], &[], Vec::new())),
         }
@@ -73,7 +73,7 @@ impl<'c> Ir<'c> {
 
     /// A number that a thread of a graphics processor has along the first axis, as an `i64`.
     pub fn gpu_number(&mut self, name: &str) -> V<'c> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_number(name);
         }
         let index = Type::index(self.context);
@@ -93,8 +93,8 @@ impl<'c> Ir<'c> {
         (arguments, threads): (&[Type<'c>], u32),
         body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
     ) -> Result<(), Unsupported> {
-        if self.style.spirv {
-            return self.spirv_entry(module, name, body);
+        if self.style.spirv.is_some() {
+            return self.spirv_entry(module, (name, arguments.len()), body);
         }
         let region = self.region(arguments, |ir, a| {
             body(ir, a)?;
@@ -124,7 +124,7 @@ impl<'c> Ir<'c> {
         arguments: &[Type<'c>],
         body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
     ) -> Result<(), Unsupported> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_function(module, name, (arguments, None), |ir, a| body(ir, a).map(|()| None));
         }
         let region = self.region(arguments, |ir, a| {
@@ -149,7 +149,7 @@ impl<'c> Ir<'c> {
 
     /// Calls such a function.
     pub fn device_call(&mut self, name: &str, arguments: &[V<'c>]) {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.call(name, arguments);
         }
         let callee = FlatSymbolRefAttribute::new(self.context, name).into();
@@ -174,7 +174,7 @@ impl<'c> Ir<'c> {
         result: Option<Type<'c>>,
         body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<Option<V<'c>>, Unsupported>,
     ) -> Result<(), Unsupported> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_function(module, name, (arguments, result), body);
         }
         let region = self.region(arguments, |ir, a| {

@@ -29,7 +29,7 @@ const ATOMIC_UMIN: i64 = 10;
 impl<'c> Ir<'c> {
     /// The address of element `index` (an `i64`) of type `elem` from `base` on.
     pub fn element(&mut self, base: V<'c>, elem: Type<'c>, index: V<'c>) -> V<'c> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_element(base, elem, index);
         }
         let dynamic = DenseI32ArrayAttribute::new(self.context, &[i32::MIN]).into();
@@ -71,7 +71,7 @@ impl<'c> Ir<'c> {
 
     /// Reads `ty` from an address that is a multiple of `align`.
     pub fn load(&mut self, at: V<'c>, ty: Type<'c>, align: i64) -> V<'c> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_load(at, ty, align, false);
         }
         let align = self.int_attribute(self.types.i64, align);
@@ -80,7 +80,7 @@ impl<'c> Ir<'c> {
 
     /// Reads what nobody writes.
     pub fn load_constant(&mut self, at: V<'c>, ty: Type<'c>, align: i64) -> V<'c> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_load(at, ty, align, true);
         }
         let align = self.int_attribute(self.types.i64, align);
@@ -90,7 +90,7 @@ impl<'c> Ir<'c> {
 
     /// Writes to an address that is a multiple of `align`.
     pub fn store(&mut self, at: V<'c>, x: V<'c>, align: i64) {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_store(at, x, align);
         }
         let align = self.int_attribute(self.types.i64, align);
@@ -99,7 +99,7 @@ impl<'c> Ir<'c> {
 
     /// A pointer that is known to point to a graphics processor's own memory.
     pub fn global(&self) -> Type<'c> {
-        if self.style.spirv { self.types.ptr } else { llvm::r#type::pointer(self.context, GLOBAL) }
+        if self.style.spirv.is_some() { self.types.ptr } else { llvm::r#type::pointer(self.context, GLOBAL) }
     }
 
     /// The same address in another address space.
@@ -109,7 +109,7 @@ impl<'c> Ir<'c> {
 
     /// The address of what the threads of a block of a graphics processor share.
     pub fn shared(&mut self) -> V<'c> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.int(self.types.i32, 0);
         }
         let ty = llvm::r#type::pointer(self.context, SHARED);
@@ -120,7 +120,7 @@ impl<'c> Ir<'c> {
 
     /// Adds what [`Ir::shared`] is the address of, of so many bytes, to a module of a graphics processor.
     pub fn add_shared(&mut self, module: BlockRef<'c, '_>, bytes: u64) -> Result<(), Unsupported> {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_globals(module, bytes);
         }
         let bytes = u32::try_from(bytes).map_err(|e| Unsupported::failed("MLIR", e))?;
@@ -173,7 +173,7 @@ impl<'c> Ir<'c> {
 
     /// Sets bits of a 32-bit number that others change at the same time.
     pub fn atomic_or(&mut self, at: V<'c>, x: V<'c>) {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_atomic("spirv.AtomicOr", at, x);
         }
         let relaxed = self.int_attribute(self.types.i64, MONOTONIC);
@@ -182,7 +182,7 @@ impl<'c> Ir<'c> {
 
     /// Lowers an unsigned 32-bit number, which others change at the same time, to `x`.
     pub fn atomic_umin(&mut self, at: V<'c>, x: V<'c>) {
-        if self.style.spirv {
+        if self.style.spirv.is_some() {
             return self.spirv_atomic("spirv.AtomicUMin", at, x);
         }
         let relaxed = self.int_attribute(self.types.i64, MONOTONIC);

@@ -77,8 +77,8 @@ pub(crate) struct Style {
     /// Whether `f64` is held as the `i64` with the same bits, for machines without it.
     pub soft: bool,
     /// Whether memory and functions are those of SPIR-V. Addresses then are integers, `i64` in the memory of the device and
-    /// `i32` in what the threads of a block share.
-    pub spirv: bool,
+    /// `i32` in what the threads of a block share, which has so many bytes.
+    pub spirv: Option<u64>,
 }
 
 /// Who writes through a cursor.
@@ -93,7 +93,7 @@ pub(crate) trait Write<'c>: Sized {
     ) -> Result<Region<'c>, Unsupported> {
         let (region, outer, arguments) = self.ir().open(arguments);
         self.ir().depth += 1;
-        let deep = self.ir().style.spirv && self.ir().depth > DEEPEST;
+        let deep = self.ir().style.spirv.is_some() && self.ir().depth > DEEPEST;
         let done = match deep {
             true => Err(Unsupported::new(format!("loops and branches more than {DEEPEST} deep"), "take --target cpu")),
             false => body(self, &arguments),
@@ -121,7 +121,7 @@ pub(crate) trait Write<'c>: Sized {
         carried: &[V<'c>],
         body: impl FnOnce(&mut Self, V<'c>, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
     ) -> Result<Vec<V<'c>>, Unsupported> {
-        if self.ir().style.spirv {
+        if self.ir().style.spirv.is_some() {
             // The conversion of `scf.for` loses what is carried where no iteration runs.
             let first: Vec<_> = std::iter::once(lo).chain(carried.iter().copied()).collect();
             let more = |ir: &mut Ir<'c>, a: &[V<'c>]| ir.cmp(Cmp::Slt, a[0], hi);
@@ -185,7 +185,7 @@ pub(crate) trait Write<'c>: Sized {
         first: &[V<'c>],
         mut body: impl FnMut(&mut Self, &[V<'c>]) -> Result<Vec<V<'c>>, Unsupported>,
     ) -> Result<Vec<V<'c>>, Unsupported> {
-        if self.ir().style.spirv {
+        if self.ir().style.spirv.is_some() {
             return (0..times).try_fold(first.to_vec(), |now, _| body(self, &now));
         }
         let t = self.ir().types.i32;
@@ -249,7 +249,7 @@ impl<'c> Ir<'c> {
             i64: int(64),
             f32: Type::float32(context),
             f64: Type::float64(context),
-            ptr: if style.spirv { int(64) } else { llvm::r#type::pointer(context, 0) },
+            ptr: if style.spirv.is_some() { int(64) } else { llvm::r#type::pointer(context, 0) },
         };
         let at = Location::unknown(context);
         Ir {
@@ -371,7 +371,7 @@ impl<'c> Ir<'c> {
     /// How many bits before the first that is set.
     pub fn leading_zeros(&mut self, x: V<'c>) -> V<'c> {
         let ty = x.r#type();
-        if !self.style.spirv {
+        if self.style.spirv.is_none() {
             return self.op("math.ctlz", &[x], ty);
         }
         if ty == self.types.i32 {
@@ -391,7 +391,7 @@ impl<'c> Ir<'c> {
 
     /// How many bits of an `i32` are set.
     pub fn bits_set(&mut self, x: V<'c>) -> V<'c> {
-        match self.style.spirv {
+        match self.style.spirv.is_some() {
             true => self.op("spirv.BitCount", &[x], self.types.i32),
             false => self.intrinsic("llvm.ctpop", &[x], self.types.i32),
         }

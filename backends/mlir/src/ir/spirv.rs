@@ -6,7 +6,7 @@
 
 use super::{Ir, V, Write};
 use crate::error::Unsupported;
-use crate::gpu::SHARED_BYTES;
+use crate::gpu::LOOPS;
 use crate::team::ARGUMENTS;
 use melior::ir::attribute::{FlatSymbolRefAttribute, StringAttribute, TypeAttribute};
 use melior::ir::block::BlockLike;
@@ -24,14 +24,9 @@ const NUMBERS: [(&str, &str); 3] =
 /// The type of the variables of these.
 const TRIPLE: &str = "!spirv.ptr<vector<3xi32>, Input>";
 
-/// The type of what threads share.
-fn shared_type() -> String {
-    format!("!spirv.ptr<!spirv.array<{} x i32>, Workgroup>", SHARED_BYTES / 4)
-}
-
-/// The type of the arguments of a launch.
+/// The type of the arguments of a launch, as many as any entry takes.
 fn arguments_type() -> String {
-    let fields: Vec<_> = (0..ARGUMENTS).map(|n| format!("i64 [{}]", 8 * n)).collect();
+    let fields: Vec<_> = (0..ARGUMENTS + LOOPS).map(|n| format!("i64 [{}]", 8 * n)).collect();
     format!("!spirv.ptr<!spirv.struct<({})>, PushConstant>", fields.join(", "))
 }
 
@@ -41,6 +36,11 @@ pub(crate) fn globals() -> impl Iterator<Item = &'static str> {
 }
 
 impl<'c> Ir<'c> {
+    /// The type of what threads share.
+    fn shared_type(&self) -> String {
+        format!("!spirv.ptr<!spirv.array<{} x i32>, Workgroup>", self.style.spirv.unwrap_or(0) / 4)
+    }
+
     /// A type by its text.
     fn type_of(&mut self, text: &str) -> Type<'c> {
         Type::parse(self.context, text).unwrap_or_else(|| {
@@ -51,10 +51,10 @@ impl<'c> Ir<'c> {
 
     /// Adds the global variables, with so many bytes that threads share.
     pub(super) fn spirv_globals(&mut self, module: BlockRef<'c, '_>, shared: u64) -> Result<(), Unsupported> {
-        if shared != SHARED_BYTES {
+        if self.style.spirv != Some(shared) {
             return Err(Unsupported::malformed("what the threads of a block share has an extent of its own"));
         }
-        let plain = [(SHARED, shared_type()), (PUSHED, arguments_type())].map(|(n, t)| (n, t, None));
+        let plain = [(SHARED, self.shared_type()), (PUSHED, arguments_type())].map(|(n, t)| (n, t, None));
         let numbers = NUMBERS.map(|(_, name)| (name, TRIPLE.to_owned(), Some(name)));
         for (name, ty, builtin) in plain.into_iter().chain(numbers) {
             let ty = self.type_of(&ty);
@@ -118,7 +118,7 @@ impl<'c> Ir<'c> {
 
     /// A word that the threads of a block share, as an operand of SPIR-V.
     fn shared_word(&mut self, at: V<'c>) -> V<'c> {
-        let array = self.type_of(&shared_type());
+        let array = self.type_of(&self.shared_type());
         let word = self.type_of("!spirv.ptr<i32, Workgroup>");
         let base = self.global_variable(SHARED, array);
         let n = self.by("arith.shrui", at, 2);
@@ -242,15 +242,15 @@ impl<'c> Ir<'c> {
         self.check()
     }
 
-    /// Adds a function that is launched.
+    /// Adds a function that is launched with so many arguments.
     pub(super) fn spirv_entry(
         &mut self,
         module: BlockRef<'c, '_>,
-        name: &str,
+        (name, count): (&str, usize),
         body: impl FnOnce(&mut Ir<'c>, &[V<'c>]) -> Result<(), Unsupported>,
     ) -> Result<(), Unsupported> {
         self.spirv_function(module, name, (&[], None), |ir, _| {
-            let arguments: Vec<_> = (0..ARGUMENTS).map(|n| ir.argument(n)).collect();
+            let arguments: Vec<_> = (0..count).map(|n| ir.argument(n)).collect();
             body(ir, &arguments).map(|()| None)
         })
     }

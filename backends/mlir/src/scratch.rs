@@ -1,15 +1,13 @@
 //! Memory that the threads of a block share.
 
-use crate::ir::{Ir, V};
-
 /// Cells of the table in which threads claim what they will write: a power of two.
 pub(crate) const CLAIMS: u32 = 2048;
 
 /// Most pushes of a vector loop that threads do together.
-pub(super) const PUSHES: usize = 4;
+pub(crate) const PUSHES: usize = 4;
 
 /// Iterations of a vector loop that pushes that each thread does before what is pushed is listed.
-pub(super) const ROUNDS: i64 = 16;
+pub(crate) const ROUNDS: i64 = 16;
 
 /// Words of bits that one thread counts.
 pub(crate) const GROUP: i64 = 32;
@@ -64,10 +62,4 @@ impl Scratch {
         let flag = take(4);
         Scratch { claims, ends, parts, events, begins, bits, words, groups, sums, flag, bytes: top as u64 }
     }
-}
-
-/// Cell `index` of a table of 32-bit numbers at a byte offset.
-pub(super) fn cell<'c>(ir: &mut Ir<'c>, base: V<'c>, table: i64, index: V<'c>) -> V<'c> {
-    let at = ir.beyond(base, table);
-    ir.element(at, ir.types.i32, index)
 }
