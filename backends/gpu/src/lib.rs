@@ -13,6 +13,7 @@ mod cuda;
 mod host;
 mod launch;
 mod plan;
+pub mod proof;
 pub mod vulkan;
 
 pub use codes::CODES;
