@@ -19,31 +19,36 @@ fn run(spoil: Spoil) -> Option<Wrong> {
     let code = Interpreted::new(&program, Options::default()).expect("a program that holds");
     let launch = move |_: (u32, u32), words: &[u64]| {
         let arena = words[0] as *mut u8;
-        let context = RunContext {
-            arena,
-            consts: words[1] as *const u8,
-            host: std::ptr::null(),
-            first_tick: words[4],
-            ticks: words[5],
-            barrier: None,
-            barrier_arg: std::ptr::null_mut(),
-            data: code.data(),
-        };
-        // SAFETY: the launcher names memory of the program, which has no arrays of the host.
-        unsafe { code.entry()(&context, 0) };
-        if let Some(e) = code.take_fault() {
-            return Err(e);
-        }
-        spoil(&mut |name, change| {
-            let n = program.buffers.iter().position(|b| b.name == name).expect("a formula of this name");
-            let (b, Place::Arena(at)) = (&program.buffers[n], layout.buffers[n]) else { panic!("{name}") };
-            for k in 0..b.len as usize {
-                let size = b.elem.size();
-                // SAFETY: the buffer lies there.
-                let bytes = unsafe { std::slice::from_raw_parts_mut(arena.add(at as usize + k * size), size) };
-                change(k, bytes);
+        let stride = words[7] as usize;
+        for sample in 0..words[6] as usize {
+            // SAFETY: the arenas lie side by side.
+            let arena = unsafe { arena.add(sample * stride) };
+            let context = RunContext {
+                arena,
+                consts: words[1] as *const u8,
+                host: std::ptr::null(),
+                first_tick: words[4],
+                ticks: words[5],
+                barrier: None,
+                barrier_arg: std::ptr::null_mut(),
+                data: code.data(),
+            };
+            // SAFETY: the launcher names memory of the program, which has no arrays of the host.
+            unsafe { code.entry()(&context, 0) };
+            if let Some(e) = code.take_fault() {
+                return Err(e);
             }
-        });
+            spoil(&mut |name, change| {
+                let n = program.buffers.iter().position(|b| b.name == name).expect("a formula of this name");
+                let (b, Place::Arena(at)) = (&program.buffers[n], layout.buffers[n]) else { panic!("{name}") };
+                for k in 0..b.len as usize {
+                    let size = b.elem.size();
+                    // SAFETY: the buffer lies there.
+                    let bytes = unsafe { std::slice::from_raw_parts_mut(arena.add(at as usize + k * size), size) };
+                    change(sample * b.len as usize + k, bytes);
+                }
+            });
+        }
         Ok(())
     };
     // SAFETY: the interpreter keeps to the memory of the program.

@@ -3,6 +3,7 @@
 use super::operands::{Column, NAMES};
 use nc_ir::DType;
 use nc_ir::kernel::{Emit, Scalar, ScalarOp, ScalarType, Signature, loaded_type};
+use std::collections::BTreeSet;
 
 use ScalarOp::*;
 use ScalarType::{Bool, F32, F64, I32, I64};
@@ -97,6 +98,12 @@ impl Formula {
 
     /// The formula in words, for example `fadd.f32(fmul.f32(a, b), c)`.
     pub fn name(&self) -> String {
+        let of = self.takes.last().map_or("", |t| t.name());
+        self.steps().pop().unwrap_or_else(|| format!("{of} to {}", self.stored.name()))
+    }
+
+    /// The operations in words, one after another.
+    pub fn steps(&self) -> Vec<String> {
         let mut names: Vec<String> = NAMES.iter().take(self.takes.len()).map(|n| (*n).to_owned()).collect();
         for k in &self.constants {
             names.push(match k {
@@ -107,10 +114,8 @@ impl Formula {
                 Scalar::Bool(x) => x.to_string(),
             });
         }
+        let given = names.len();
         let of = self.takes.last().map_or("", |t| t.name());
-        if self.ops.is_empty() {
-            return format!("{of} to {}", self.stored.name());
-        }
         for (op, args) in &self.ops {
             let args: Vec<&str> = args.iter().map(|n| names[*n].as_str()).collect();
             let ty = match op.signature() {
@@ -119,8 +124,24 @@ impl Formula {
             };
             names.push(format!("{}{ty}({})", op.name(), args.join(", ")));
         }
-        names.pop().unwrap_or_default()
+        names.split_off(given)
     }
+}
+
+/// Formulas in loops, so that none computes what another in its loop computes: drivers do not change what several need.
+pub(super) fn loops(formulas: Vec<Formula>) -> Vec<Vec<Formula>> {
+    let mut all: Vec<(BTreeSet<String>, Vec<Formula>)> = Vec::new();
+    for f in formulas {
+        let steps: BTreeSet<String> = f.steps().into_iter().collect();
+        match all.iter_mut().find(|(known, _)| known.is_disjoint(&steps)) {
+            Some((known, own)) => {
+                known.extend(steps);
+                own.push(f);
+            }
+            None => all.push((steps, vec![f])),
+        }
+    }
+    all.into_iter().map(|(_, own)| own).collect()
 }
 
 /// The formulas in groups, each of which becomes a kernel with this name.

@@ -10,19 +10,27 @@ mod operands;
 
 use crate::launch::Launcher;
 use crate::plan::Plan;
-use formulas::{Formula, groups};
+use formulas::{Formula, groups, loops};
 use half::{bf16, f16};
 use nc_ir::kernel::abi::{ALIGN, Batch, Layout, Place, Remote};
 use nc_ir::kernel::{BufId, Evaluate, Index, KernelBuilder, Parallel, Program, Role, Scalar, loaded_type};
 use nc_ir::{DType, Diagnostic, Tensor};
-use operands::Column;
+use operands::{Column, LEN};
+
+/// Places of a sample: two to each thread of a block, so that loops are not written out for several at a time.
+const EACH: usize = 1024;
+
+/// Samples, whose operands differ.
+const SAMPLES: usize = LEN / EACH;
 
 /// The program, and what it is to compute.
 pub struct Proof {
-    /// The program: one part, one tick, no arrays of the host.
+    /// The program: one part, one tick, no arrays of the host. Operands and results are its state.
     pub program: Program,
     /// Its layout.
     pub layout: Layout,
+    /// Where the operands of each column go.
+    sources: Vec<BufId>,
     columns: Vec<Column>,
     checks: Vec<Check>,
 }
@@ -86,38 +94,41 @@ impl Proof {
     pub fn new() -> Result<Proof, String> {
         let columns = operands::columns();
         let mut program = Program::new("proof", 1);
-        let len = operands::LEN as u64;
+        let len = EACH as u64;
         let mut sources = Vec::new();
         for c in &columns {
-            let values = Tensor::from_bytes(c.elem, vec![operands::LEN], &c.bytes).ok_or("operands of another size")?;
-            sources.push(program.add_buffer(&c.name, c.elem, len, Role::Const(values)));
+            sources.push(program.add_buffer(&c.name, c.elem, len, Role::State(Tensor::zeros(c.elem, vec![1]))));
         }
         let mut checks = Vec::new();
         for (name, formulas) in groups() {
             let mut b = KernelBuilder::new(name, Some(Parallel { len, align: 16 }), 1);
-            let mut all = Vec::new();
-            for formula in formulas {
-                let args = formula.args(&columns)?;
-                let elem = formula.stored();
-                let results = Role::State(Tensor::zeros(elem, vec![1]));
-                let to = program.add_buffer(formula.name(), elem, len, results);
-                all.push(Check { formula, args, to, elem });
-            }
             let (lo, hi) = (b.lo(), b.hi());
-            // In a loop of its own each: what several need is not what drivers change.
-            for check in &all {
+            for formulas in loops(formulas) {
+                let mut own = Vec::new();
+                for formula in formulas {
+                    let args = formula.args(&columns)?;
+                    let elem = formula.stored();
+                    let results = Role::State(Tensor::zeros(elem, vec![1]));
+                    let to = program.add_buffer(formula.name(), elem, len, results);
+                    own.push(Check { formula, args, to, elem });
+                }
                 b.for_loop(lo, hi, true, |b, i| {
-                    let args: Vec<_> =
-                        check.args.iter().map(|n| b.load(sources[*n], columns[*n].elem, Index::var(i))).collect();
-                    let value = check.formula.write(b, &args);
-                    b.store(check.to, Index::var(i), value);
+                    let mut loaded = vec![None; columns.len()];
+                    for check in &own {
+                        let mut value = |n: usize| {
+                            *loaded[n].get_or_insert_with(|| b.load(sources[n], columns[n].elem, Index::var(i)))
+                        };
+                        let args: Vec<_> = check.args.iter().map(|n| value(*n)).collect();
+                        let value = check.formula.write(b, &args);
+                        b.store(check.to, Index::var(i), value);
+                    }
                 });
+                checks.extend(own);
             }
             program.push(b.finish());
-            checks.extend(all);
         }
         let layout = Layout::of(&program).ok_or("more memory than there is")?;
-        Ok(Proof { program, layout, columns, checks })
+        Ok(Proof { program, layout, sources, columns, checks })
     }
 
     /// The plan that a launcher takes for code of the program whose entry has this name.
@@ -139,44 +150,50 @@ impl Proof {
     /// # Errors
     /// What the device fails at.
     pub fn check(&self, launcher: &Launcher) -> Result<Option<Wrong>, Diagnostic> {
-        let stride = self.layout.arena_bytes.next_multiple_of(ALIGN);
-        let mut arena = vec![0; stride as usize];
-        self.layout.reset(&self.program, &mut arena);
+        let stride = self.layout.arena_bytes.next_multiple_of(ALIGN) as usize;
+        let mut arenas = vec![0; stride * SAMPLES];
+        for (sample, arena) in arenas.chunks_exact_mut(stride).enumerate() {
+            self.layout.reset(&self.program, &mut arena[..self.layout.arena_bytes as usize]);
+            for (to, column) in self.sources.iter().zip(&self.columns) {
+                let bytes = EACH * column.elem.size();
+                arena[self.at(*to)..][..bytes].copy_from_slice(&column.bytes[sample * bytes..][..bytes]);
+            }
+        }
         launcher.run(Batch {
             owner: 0,
             changed: true,
-            arenas: &arena,
-            stride,
-            samples: 1,
+            arenas: &arenas,
+            stride: stride as u64,
+            samples: SAMPLES as u64,
             consts: &self.layout.const_pool(&self.program),
             host: &mut [],
             first_tick: 0,
             ticks: 1,
         })?;
-        launcher.fetch(0, &mut arena)?;
+        launcher.fetch(0, &mut arenas)?;
         launcher.forget(0);
-        Ok(self.first_wrong(&arena))
+        let one = |check| (0..LEN).find_map(|k| self.wrong(check, k, &arenas[k / EACH * stride..]));
+        Ok(self.checks.iter().find_map(one))
     }
 
-    fn first_wrong(&self, arena: &[u8]) -> Option<Wrong> {
-        for check in &self.checks {
-            let Some(Place::Arena(at)) = self.layout.buffers.get(check.to.index()) else { continue };
-            let size = check.elem.size();
-            let results = &arena[*at as usize..][..operands::LEN * size];
-            for k in 0..operands::LEN {
-                let operands: Vec<Scalar> = check.args.iter().map(|n| self.columns[*n].value(k)).collect();
-                if check.formula.is_open(&operands) {
-                    continue;
-                }
-                let want = check.formula.write(&mut Evaluate, &operands);
-                let want = widened(check.elem, &narrowed(check.elem, want));
-                let got = widened(check.elem, &results[k * size..][..size]);
-                if !got.same(want) {
-                    return Some(Wrong { what: check.formula.name(), operands, got, want });
-                }
-            }
+    /// Where a buffer lies in the arena.
+    fn at(&self, buffer: BufId) -> usize {
+        match self.layout.buffers.get(buffer.index()) {
+            Some(Place::Arena(at)) => *at as usize,
+            _ => 0,
         }
-        None
+    }
+
+    /// The result of a formula over operands number `k`, in the arena of their sample, if it is wrong.
+    fn wrong(&self, check: &Check, k: usize, arena: &[u8]) -> Option<Wrong> {
+        let operands: Vec<Scalar> = check.args.iter().map(|n| self.columns[*n].value(k)).collect();
+        if check.formula.is_open(&operands) {
+            return None;
+        }
+        let want = check.formula.write(&mut Evaluate, &operands);
+        let want = widened(check.elem, &narrowed(check.elem, want));
+        let got = widened(check.elem, &arena[self.at(check.to) + k % EACH * check.elem.size()..]);
+        (!got.same(want)).then(|| Wrong { what: check.formula.name(), operands, got, want })
     }
 }
 
