@@ -165,40 +165,55 @@ pub struct Cuda {
 unsafe impl Send for Cuda {}
 
 impl Cuda {
-    /// The first device; `CUDA_VISIBLE_DEVICES` chooses among several.
+    /// The first device whose name, as [`Device::name`] gives it, has this part, letters of either case being the same, or
+    /// just the first; `CUDA_VISIBLE_DEVICES` says which there are.
     ///
     /// # Errors
     /// E0870 if there is none.
-    pub fn open(driver: Arc<Driver>) -> Result<Cuda, Diagnostic> {
+    pub fn open(driver: Arc<Driver>, wanted: Option<&str>) -> Result<Cuda, Diagnostic> {
         let d = &driver;
-        let (mut count, mut device, mut major, mut minor) = (0, 0, 0, 0);
-        let (mut text, mut context) = ([0 as c_char; 256], null_mut());
-        // SAFETY: results go to variables of the types that the driver writes; the name ends in zero.
-        let name = unsafe {
+        let mut count = 0;
+        // SAFETY: the result goes to a variable.
+        unsafe {
             d.check("cuInit", (d.init)(0)).map_err(|e| absent(&e))?;
             d.check("cuDeviceGetCount", (d.count)(&mut count)).map_err(|e| absent(&e))?;
-            if count < 1 {
-                return Err(absent("the driver has no device"));
+        }
+        let mut names = Vec::new();
+        for ordinal in 0..count {
+            let (device, name, capability) = Cuda::look(d, ordinal).map_err(|e| absent(&e))?;
+            let title = titled(&name, capability);
+            if wanted.is_some_and(|part| !title.to_lowercase().contains(&part.to_lowercase())) {
+                names.push(title);
+                continue;
             }
-            d.check("cuDeviceGet", (d.device)(&mut device, 0)).map_err(|e| absent(&e))?;
-            d.check("cuDeviceGetName", (d.name)(text.as_mut_ptr(), 255, device)).map_err(|e| absent(&e))?;
+            let mut context = null_mut();
+            // SAFETY: the result goes to a variable.
+            let code = unsafe { (d.retain)(&mut context, device) };
+            d.check("cuDevicePrimaryCtxRetain", code).map_err(|e| absent(&e))?;
+            let (module, function, events) = (null_mut(), null_mut(), [null_mut(); 2]);
+            return Ok(Cuda { driver, device, name, capability, module, context, function, events });
+        }
+        Err(match wanted {
+            Some(part) if !names.is_empty() => {
+                absent(&format!("NVIDIA's driver has no device {part:?}, but {}", names.join(", ")))
+            }
+            _ => absent("the driver has no device"),
+        })
+    }
+
+    /// Device, name and compute capability.
+    fn look(d: &Driver, ordinal: c_int) -> Result<(c_int, String, (u32, u32)), String> {
+        let (mut device, mut major, mut minor, mut text) = (0, 0, 0, [0 as c_char; 256]);
+        // SAFETY: results go to variables of the types that the driver writes; the name ends in zero.
+        let name = unsafe {
+            d.check("cuDeviceGet", (d.device)(&mut device, ordinal))?;
+            d.check("cuDeviceGetName", (d.name)(text.as_mut_ptr(), 255, device))?;
             for (attribute, to) in [(MAJOR, &mut major), (MINOR, &mut minor)] {
-                d.check("cuDeviceGetAttribute", (d.attribute)(to, attribute, device)).map_err(|e| absent(&e))?;
+                d.check("cuDeviceGetAttribute", (d.attribute)(to, attribute, device))?;
             }
-            d.check("cuDevicePrimaryCtxRetain", (d.retain)(&mut context, device)).map_err(|e| absent(&e))?;
             CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
         };
-        let capability = (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
-        Ok(Cuda {
-            driver,
-            device,
-            name,
-            capability,
-            module: null_mut(),
-            context,
-            function: null_mut(),
-            events: [null_mut(); 2],
-        })
+        Ok((device, name, (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0))))
     }
 
     /// Which of these architectures (`sm_80` and the like) suits the device best: code for an older one runs too.
@@ -218,16 +233,17 @@ impl Cuda {
         })
     }
 
-    /// Loads the code of a plan.
+    /// Loads the code of a plan: text of PTX.
     ///
     /// # Errors
-    /// E0871 with what the driver says.
-    pub fn take(&mut self, plan: &Plan, ptx: &str) -> Result<(), Diagnostic> {
+    /// E0871 for what is no text, and with what the driver says.
+    pub fn take(&mut self, plan: &Plan, ptx: &[u8]) -> Result<(), Diagnostic> {
         self.load(plan, ptx).map_err(|e| Diagnostic::error_nowhere("E0871", format!("{}: {e}", self.name)))
     }
 
-    fn load(&mut self, plan: &Plan, ptx: &str) -> Result<(), String> {
+    fn load(&mut self, plan: &Plan, ptx: &[u8]) -> Result<(), String> {
         self.enter()?;
+        let ptx = std::str::from_utf8(ptx).map_err(|_| "code that is no text".to_owned())?;
         let text = CString::new(ptx).map_err(|_| "code with a zero byte in it".to_owned())?;
         let mut log = vec![0u8; LOG];
         let mut names = [ERROR_LOG, ERROR_LOG_BYTES];
@@ -267,6 +283,11 @@ impl Cuda {
     }
 }
 
+/// What a device is called.
+fn titled(name: &str, (major, minor): (u32, u32)) -> String {
+    format!("{name} (cuda, compute capability {major}.{minor})")
+}
+
 impl Drop for Cuda {
     fn drop(&mut self) {
         if self.enter().is_err() {
@@ -287,7 +308,7 @@ impl Drop for Cuda {
 
 impl Device for Cuda {
     fn name(&self) -> String {
-        format!("{} (cuda, compute capability {}.{})", self.name, self.capability.0, self.capability.1)
+        titled(&self.name, self.capability)
     }
 
     fn resident(&mut self, threads: u32) -> Result<u64, String> {

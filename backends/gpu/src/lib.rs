@@ -20,7 +20,7 @@ pub use codes::CODES;
 pub use cuda::{Cuda, Driver};
 pub use host::Host;
 pub use launch::{Device, Grid, Launcher};
-pub use plan::{BARRIER, Binary, Buffer, Line, List, Plan, Port, Role, State, VERSION};
+pub use plan::{BARRIER, Binary, Buffer, Line, List, Plan, Port, ProofCode, Role, State, VERSION, VULKAN};
 pub use vulkan::Vulkan;
 
 use nc_ir::Diagnostic;

@@ -4,9 +4,10 @@ use nc_ir::kernel::abi::{Layout, ListPlace, Place};
 use nc_ir::kernel::{self, BufId, EventList, Program};
 use nc_ir::{DType, Tensor};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Version of the format. A reader refuses others.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Everything a host needs beside the code and the first contents of memory.
 ///
@@ -59,6 +60,8 @@ pub struct Plan {
     pub kernels: Vec<String>,
     /// The code, for each architecture.
     pub binaries: Vec<Binary>,
+    /// What a device of Vulkan proves its arithmetic with, of a plan with code for Vulkan.
+    pub proof: Option<ProofCode>,
 }
 
 /// An array that enters or leaves the model.
@@ -166,6 +169,19 @@ pub struct Binary {
     pub file: String,
 }
 
+/// Code of [`crate::proof::Proof`], launched as the code of the plan is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProofCode {
+    /// [`crate::proof::Proof::summary`]: a reader with another proof cannot use this one.
+    pub program: String,
+    /// The code, for each of [`VULKAN`].
+    pub binaries: Vec<Binary>,
+}
+
+/// The architectures of Vulkan: code that trusts a device only with what every device computes right, and code that trusts
+/// it with quotients, roots and fused products as well. Which one a device gets is proven before.
+pub const VULKAN: [&str; 2] = ["vulkan", "vulkan-exact"];
+
 /// Bytes from one counter of a barrier to the next.
 pub const BARRIER: u64 = 128;
 
@@ -220,7 +236,46 @@ impl Plan {
             lines: Vec::new(),
             kernels: program.kernels().map(|k| k.name.clone()).collect(),
             binaries: Vec::new(),
+            proof: None,
         }
+    }
+
+    /// True if there is code for Vulkan.
+    pub fn has_vulkan(&self) -> bool {
+        self.binaries.iter().any(|b| VULKAN.contains(&b.arch.as_str()))
+    }
+
+    /// All code: that of the plan, then that of its proof.
+    pub fn all_binaries(&self) -> impl Iterator<Item = &Binary> {
+        self.binaries.iter().chain(self.proof.iter().flat_map(|p| &p.binaries))
+    }
+
+    /// Checks that files have names of their own, and that code for Vulkan is complete.
+    fn check_binaries(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        for b in self.all_binaries() {
+            // Names only, so that a manifest cannot reach outside its folder.
+            if b.file.is_empty() || b.file.contains(['/', '\\', '\0', ':']) || b.file.starts_with('.') {
+                return Err(format!("{:?} is no name of a file", b.file));
+            }
+            if !names.insert(&b.file) {
+                return Err(format!("{:?} is there twice", b.file));
+            }
+        }
+        if !self.has_vulkan() && self.proof.is_none() {
+            return Ok(());
+        }
+        if self.parts != 1 {
+            return Err(format!("code for Vulkan of {} parts, where blocks cannot wait for each other", self.parts));
+        }
+        let all: &[Binary] = self.proof.as_ref().map_or(&[], |p| &p.binaries);
+        for arch in VULKAN {
+            let of = |all: &[Binary]| all.iter().filter(|b| b.arch == arch).count();
+            if (of(&self.binaries), of(all)) != (1, 1) {
+                return Err(format!("code for {arch} and its proof are not there once each"));
+            }
+        }
+        Ok(())
     }
 
     /// The host arrays, in the order of their table.
@@ -276,7 +331,7 @@ impl Plan {
         if self.symbol.is_empty() || !(1..=MOST_THREADS).contains(&self.threads) {
             return Err(format!("{:?} in blocks of {} threads cannot be launched", self.symbol, self.threads));
         }
-        Ok(())
+        self.check_binaries()
     }
 
     /// The memory of the program, without its kernels: constants and first states as in these bytes.

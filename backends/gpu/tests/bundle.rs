@@ -1,7 +1,7 @@
 //! Bundles: what is written reads back, and what is broken is refused before anything runs.
 
 use nc_gpu::bundle::{ARENA, Bundle, CONSTS, MANIFEST};
-use nc_gpu::{Binary, Plan};
+use nc_gpu::{Binary, Plan, ProofCode, VULKAN};
 use nc_ir::Diagnostic;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::testing::Case;
@@ -9,15 +9,31 @@ use nc_ir::kernel::{Program, Role};
 use std::collections::BTreeMap;
 
 fn bundle(seed: u64) -> (Program, Layout, Bundle) {
-    let program = Case::from_seed(seed).with_parts(3).program;
+    let parts = 1 + 2 * (seed % 2) as u32;
+    let program = Case::from_seed(seed).with_parts(parts).program;
     let layout = Layout::of(&program).expect("small");
     let mut plan = Plan::of(&program, &layout, "nc_run", 256);
-    plan.binaries.push(Binary { arch: "sm_80".to_owned(), file: "kernels.sm_80.ptx".to_owned() });
+    let binary = |arch: &str, file: &str| Binary { arch: arch.to_owned(), file: file.to_owned() };
+    plan.binaries.push(binary("sm_80", "kernels.sm_80.ptx"));
+    let (mut code, mut proofs) = (vec![b"ptx".to_vec()], Vec::new());
+    if parts == 1 {
+        let mut binaries = Vec::new();
+        for (n, arch) in VULKAN.into_iter().enumerate() {
+            plan.binaries.push(binary(arch, &format!("kernels.{arch}.spv")));
+            code.push([SPIRV, &[n as u8, 0, 0xff, 0xfe]].concat());
+            binaries.push(binary(arch, &format!("proof.{arch}.spv")));
+            proofs.push([SPIRV, &[n as u8, 1, 0xff, 0xfe]].concat());
+        }
+        plan.proof = Some(ProofCode { program: "some".to_owned(), binaries });
+    }
     let mut arena = vec![0; layout.arena_bytes as usize];
     layout.reset(&program, &mut arena);
     let consts = layout.const_pool(&program);
-    (program, layout, Bundle { plan, arena, consts, code: vec!["ptx".to_owned()] })
+    (program, layout, Bundle { plan, arena, consts, code, proofs })
 }
+
+/// What code for Vulkan begins with, the least byte first.
+const SPIRV: &[u8] = b"\x03\x02\x23\x07";
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -85,6 +101,28 @@ fn broken_bundles_are_refused() {
     assert!(with(&|p| p.threads = 4096).contains("cannot be launched"));
     assert!(with(&|p| p.threads = 0).contains("cannot be launched"));
     assert!(with(&|p| p.symbol.clear()).contains("cannot be launched"));
+    let (_, _, b) = bundle(2);
+    let whole: BTreeMap<_, _> = b.files().expect("files").into_iter().collect();
+    let with = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = b.plan.clone();
+        change(&mut plan);
+        let mut files = whole.clone();
+        files.insert(MANIFEST.to_owned(), serde_json::to_vec(&plan).expect("a plan"));
+        read(&files).expect_err("a broken bundle").message
+    };
+    let proof = |p: &mut Plan| p.proof.take().expect("a proof");
+    assert!(with(&|p| p.binaries[0].file = "kernels.vulkan.spv".to_owned()).contains("there twice"));
+    assert!(with(&|p| p.parts = 2).contains("2 parts"));
+    assert!(with(&|p| drop(proof(p))).contains("proof"));
+    assert!(with(&|p| drop(p.binaries.pop())).contains("vulkan-exact"));
+    assert!(with(&|p| p.binaries[2].arch = "vulkan".to_owned()).contains("once each"));
+    assert!(with(&|p| p.proof.as_mut().expect("a proof").binaries[0].file = "..".to_owned()).contains("no name"));
+    for (name, code) in [("kernels.vulkan.spv", &b"ptx"[..]), ("proof.vulkan-exact.spv", &SPIRV[..3])] {
+        let mut files = whole.clone();
+        files.insert(name.to_owned(), code.to_vec());
+        let e = read(&files).expect_err("no code");
+        assert!(e.code == "E0872" && e.message.contains("is no code for vulkan"), "{e:?}");
+    }
     // Nesting without end is cut off by the reader.
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     broken(&|f| drop(f.insert(MANIFEST.to_owned(), deep.clone().into_bytes())));

@@ -367,12 +367,13 @@ fn plan(parts: u32) -> Plan {
         lines: Vec::new(),
         kernels: vec!["add to the state".to_owned()],
         binaries: vec![Binary { arch: "sm_80".to_owned(), file: "kernels.ptx".to_owned() }],
+        proof: None,
     }
 }
 
 fn launcher(d: &Arc<Driver>, plan: Plan) -> Launcher {
-    let mut cuda = Cuda::open(d.clone()).expect("a device");
-    cuda.take(&plan, "ptx").expect("the program");
+    let mut cuda = Cuda::open(d.clone(), None).expect("a device");
+    cuda.take(&plan, b"ptx").expect("the program");
     Launcher::new(plan, Box::new(cuda)).expect("a plan")
 }
 
@@ -525,34 +526,43 @@ fn what_does_not_fit_the_plan_is_refused() {
 #[test]
 fn devices_that_do_not_suit_are_named() {
     let (d, turn) = driver(0, (8, 0));
-    let e = Cuda::open(d).err().expect("no device");
+    let e = Cuda::open(d, None).err().expect("no device");
     assert_eq!((e.code, e.message.as_str()), ("E0870", "no graphics processor to run on: the driver has no device"));
     assert!(e.hint.is_some_and(|h| h.contains("--target cpu")));
     drop(turn);
+    let (d, turn) = driver(1, (8, 0));
+    drop(Cuda::open(d.clone(), Some("fake")).expect("a device of this name"));
+    drop(Cuda::open(d.clone(), Some("CUDA")).expect("a device of this kind"));
+    let e = Cuda::open(d, Some("Real")).err().expect("no device");
+    assert!(e.code == "E0870" && e.message.contains("\"Real\", but Fake 100 (cuda"), "{e:?}");
+    drop(turn);
     let (d, turn) = driver(1, (7, 5));
-    let e = Cuda::open(d).expect("a device").choose(&["sm_80", "sm_90"]).expect_err("an old one");
+    let e = Cuda::open(d, None).expect("a device").choose(&["sm_80", "sm_90"]).expect_err("an old one");
     assert!(e.code == "E0870" && e.message.contains("7.5") && e.message.contains("sm_80, sm_90"), "{e:?}");
     drop(turn);
     let (d, turn) = driver(1, (9, 0));
-    assert_eq!(Cuda::open(d).expect("a device").choose(&["sm_80", "sm_90"]).expect("both"), "sm_90");
+    assert_eq!(Cuda::open(d, None).expect("a device").choose(&["sm_80", "sm_90"]).expect("both"), "sm_90");
     drop(turn);
     let (d, _turn) = driver(1, (8, 0));
     fake(|f| f.fails = "init");
-    let e = Cuda::open(d).err().expect("a driver that fails");
+    let e = Cuda::open(d, None).err().expect("a driver that fails");
     assert!(e.code == "E0870" && e.message.contains("cuInit: CUDA_ERROR_ILLEGAL_ADDRESS"), "{e:?}");
 }
 
 #[test]
 fn failures_have_the_name_that_the_driver_gives_them() {
     let (d, turn) = driver(1, (8, 0));
-    let mut cuda = Cuda::open(d.clone()).expect("a device");
-    let e = cuda.take(&plan(1), "nonsense").expect_err("no code");
+    let mut cuda = Cuda::open(d.clone(), None).expect("a device");
+    let e = cuda.take(&plan(1), b"nonsense").expect_err("no code");
     assert!(e.code == "E0871" && e.message.contains("CUDA_ERROR_INVALID_PTX: line 1: nonsense"), "{e:?}");
+    for code in [b"\xff\xfe", b"p\0"] {
+        assert_eq!(cuda.take(&plan(1), code).expect_err("no text").code, "E0871");
+    }
     let mut other = plan(1);
     other.symbol = "sub".to_owned();
-    let e = Cuda::open(d.clone()).expect("a device").take(&other, "ptx").expect_err("no such program");
+    let e = Cuda::open(d.clone(), None).expect("a device").take(&other, b"ptx").expect_err("no such program");
     assert!(e.message.contains("cuModuleGetFunction of sub: CUDA_ERROR_NOT_FOUND"), "{e:?}");
-    let empty = Launcher::new(plan(1), Box::new(Cuda::open(d).expect("a device"))).expect("a plan");
+    let empty = Launcher::new(plan(1), Box::new(Cuda::open(d, None).expect("a device"))).expect("a plan");
     assert!(run(&empty, (1, true), 1, 0).expect_err("no code").message.contains("no code is loaded"));
     drop((empty, cuda, turn));
     for (call, text) in [

@@ -32,6 +32,13 @@ const PASS: u64 = 8 << 20;
 /// Bytes up to which this processor reads and clears memory itself, though it is slow at it.
 const FEW: u64 = 4 << 10;
 
+/// The words of SPIR-V, if bytes are whole words and begin like it.
+pub(crate) fn words(code: &[u8]) -> Option<Vec<u32>> {
+    let (words, rest) = code.as_chunks::<4>();
+    let words: Vec<u32> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
+    (rest.is_empty() && words.first() == Some(&MAGIC)).then_some(words)
+}
+
 /// What a call said, by Vulkan's own names.
 fn said(call: &str, result: impl std::fmt::Debug) -> String {
     format!("{call}: VK_{result:?}")
@@ -145,11 +152,7 @@ impl Vulkan {
     }
 
     fn load(&mut self, plan: &Plan, code: &[u8]) -> Result<(), String> {
-        let (words, rest) = code.as_chunks::<4>();
-        let words: Vec<u32> = words.iter().map(|w| u32::from_le_bytes(*w)).collect();
-        if !rest.is_empty() || words.first() != Some(&MAGIC) {
-            return Err("code that is not words of SPIR-V".to_owned());
-        }
+        let words = words(code).ok_or("code that is not words of SPIR-V")?;
         if plan.threads > self.gpu.threads {
             return Err(format!("blocks of {} threads, where {} is the most", plan.threads, self.gpu.threads));
         }
