@@ -465,14 +465,18 @@ pub enum GpuArch {
     /// NVIDIA, compute capability 9.0 and up.
     #[value(name = "sm_90")]
     Sm90,
+    /// Any with Vulkan 1.2, one block to a sample.
+    Vulkan,
 }
 
 impl GpuArch {
-    /// As the backend knows it.
-    pub fn arch(self) -> nc_mlir::gpu::Arch {
+    /// As the backend knows it: for Vulkan the code for what every device computes right, and for what a device may prove.
+    pub fn arches(self) -> &'static [nc_mlir::gpu::Arch] {
+        use nc_mlir::gpu::{Arch, Arithmetic};
         match self {
-            GpuArch::Sm80 => nc_mlir::gpu::Arch::Sm80,
-            GpuArch::Sm90 => nc_mlir::gpu::Arch::Sm90,
+            GpuArch::Sm80 => &[Arch::Sm80],
+            GpuArch::Sm90 => &[Arch::Sm90],
+            GpuArch::Vulkan => &[Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Exact)],
         }
     }
 }
@@ -547,6 +551,10 @@ pub struct GpuArgs {
     /// feature mlir has no other code
     #[arg(long, value_name = "DIR")]
     pub kernel_cache: Option<PathBuf>,
+    /// Run on the device whose name has this part, NVIDIA's or one of Vulkan; $NC_GPU_DEVICE by default, or else the first,
+    /// NVIDIA's before others. Software that computes in a device's place is taken only by its name
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
 }
 
 /// Arguments of `nc view`.
@@ -583,7 +591,7 @@ pub struct CompileArgs {
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,
-    /// Graphics processors to write code for, for the target gpu; all by default
+    /// Graphics processors to write code for, for the target gpu; all by default, vulkan only if a sample has one block
     #[arg(long, value_enum, value_delimiter = ',')]
     pub arch: Vec<GpuArch>,
     /// The folder to write to; made if it does not exist

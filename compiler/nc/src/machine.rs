@@ -66,8 +66,8 @@ pub fn of_bundle(bundle: &Bundle, threads: u32) -> Result<Ready, Errors> {
 ///
 /// # Errors
 /// As [`gpu::of_bundle`].
-pub fn of_kernels(bundle: &nc_gpu::bundle::Bundle, max_memory: u64) -> Result<Ready, Errors> {
-    let (machine, device) = gpu::of_bundle(bundle, max_memory)?;
+pub fn of_kernels(bundle: &nc_gpu::bundle::Bundle, max_memory: u64, wanted: &gpu::Wanted) -> Result<Ready, Errors> {
+    let (machine, device) = gpu::of_bundle(bundle, max_memory, wanted)?;
     Ok(Ready { machine, module: Arc::default(), products: Vec::new(), numbers: None, device: Some(device) })
 }
 
@@ -97,12 +97,22 @@ pub fn build(
         return Ok(Ready { machine, module: shown, products: Vec::new(), numbers: None, device: None });
     }
     let face = face_of(&module)?;
-    let compiled = if target.is_gpu() { gpu::lower(module, options, wanted)? } else { compile(module, options)? };
+    // How many blocks a sample gets depends on the device.
+    let found = (target == Target::Gpu).then(|| wanted.find());
+    let alone = matches!(&found, Some(Ok(found)) if found.is_alone());
+    let compiled = match target.is_gpu() {
+        true => gpu::lower(module, options, wanted, alone)?,
+        false => compile(module, options)?,
+    };
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let start = Instant::now();
     let mut device = None;
     let engine = if target.is_gpu() {
-        let launcher = gpu::code(&compiled, &face, target, wanted.shelf.as_ref())?;
+        let shelf = wanted.shelf.as_ref();
+        let launcher = match found {
+            Some(found) => gpu::code(&compiled, &face, found, shelf)?,
+            None => gpu::on_host(&compiled, &face, shelf)?,
+        };
         device = Some(launcher.device().to_owned());
         Engine::Remote(launcher)
     } else {

@@ -30,21 +30,36 @@ fn has_device() -> bool {
 #[test]
 fn what_is_not_there_is_refused_by_name() {
     let p = lif();
-    let e = emit(&p, "spirv").fails("E0840").err;
-    assert!(e.contains("SPIR-V") && e.contains("--emit ptx"), "{e}");
     assert!(emit(&p, "clif").fails("E0861").err.contains("ptx"));
+    let gpu = |more: &[&str]| {
+        let all = ["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "-o", "out"];
+        p.nc(&[&all[..], more].concat())
+    };
+    let e = gpu(&["--arch", "vulkan", "--emit", "llvm"]).fails("E0861").err;
+    assert!(e.contains("the way to Vulkan") && e.contains("spirv"), "{e}");
+    for more in [["--arch", "vulkan"], ["--emit", "spirv"]] {
+        let e = gpu(&[&more[..], &["--blocks", "3"]].concat()).fails("E0873").err;
+        assert!(e.contains("3 blocks") && e.contains("take --blocks 1"), "{e}");
+    }
     assert!(p.nc(&["compile", "m.nd", "--emit", "ptx", "-o", "out"]).fails("E0861").err.contains("clif"));
     assert_eq!(p.nc(&["compile", "m.nd", "--target", "gpu", "--arch", "sm_10", "-o", "out"]).code, Some(2));
     if cfg!(feature = "mlir") {
         if !has_device() {
             let e = run(&p, "gpu", &[]).fails("E0870").err;
-            assert!(e.contains("driver") && e.contains("gpu-host"), "{e}");
+            assert!(e.contains("driver") && e.contains("Vulkan") && e.contains("gpu-host"), "{e}");
+            // Software is named, not taken.
+            assert_eq!(e.contains("llvmpipe"), e.contains("taken only by name"), "{e}");
+            assert_eq!(e.contains("llvmpipe"), e.contains("NC_GPU_DEVICE"), "{e}");
         }
     } else {
         assert!(emit(&p, "ptx").fails("E0840").err.contains("--features mlir"));
         for target in ["gpu", "gpu-host"] {
             assert!(run(&p, target, &[]).fails("E0840").err.contains("--features mlir"));
         }
+    }
+    if cfg!(feature = "mlir") {
+        let e = run(&p, "gpu", &["--device", "no such device"]).fails("E0870").err;
+        assert!(e.contains("Vulkan"), "{e}");
     }
     assert!(!p.path("out").exists());
 }
@@ -65,10 +80,12 @@ fn a_bundle_has_all_that_a_host_needs() {
     }
     let p = lif();
     let said = emit(&p, "ptx,mlir,llvm,kernels").ok().out;
-    assert!(said.contains("kernels for sm_80, sm_90"), "{said}");
+    assert!(said.contains("kernels for sm_80, sm_90, vulkan, vulkan-exact,"), "{said}");
     let all = ["arena.bin", "consts.bin", "gpu.json", "kernels.sm_80.ptx", "kernels.sm_90.ptx"];
+    let vulkan = ["kernels.vulkan-exact.spv", "kernels.vulkan.spv"];
     let also = ["m.kernels", "m.mlir", "m.nvvm.mlir", "m.sm_80.ll", "m.sm_90.ll"];
-    assert_eq!(names(&p.path("out")), [&all[..], &also[..]].concat());
+    let proof = ["proof.vulkan-exact.spv", "proof.vulkan.spv"];
+    assert_eq!(names(&p.path("out")), [&all[..], &vulkan[..], &also[..], &proof[..]].concat());
     let text = |name: &str| std::fs::read_to_string(p.path("out").join(name)).expect("a text");
     let plan: nc_gpu::Plan = serde_json::from_str(&text("gpu.json")).expect("a plan");
     plan.check().expect("a plan that holds");
@@ -84,7 +101,15 @@ fn a_bundle_has_all_that_a_host_needs() {
         p.nc(&["run", "out", "--input", "in.npz"]).fails("E0870");
     }
     p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "sm_80", "-o", "one"]).ok();
-    assert!(!p.path("one/kernels.sm_90.ptx").exists() && p.path("one/kernels.sm_80.ptx").exists());
+    assert_eq!(names(&p.path("one")), ["arena.bin", "consts.bin", "gpu.json", "kernels.sm_80.ptx"]);
+    // Blocks that wait for each other are not for Vulkan.
+    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--blocks", "2", "-o", "two"]).ok();
+    assert_eq!(names(&p.path("two")), all);
+    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--emit", "spirv", "-o", "way"]).ok();
+    assert_eq!(names(&p.path("way")), ["m.spirv.mlir", "m.spv"]);
+    let written = |name: &str| std::fs::read(p.path(name)).expect("a file");
+    assert_eq!(written("way/m.spv"), written("out/kernels.vulkan.spv"));
+    assert!(String::from_utf8(written("way/m.spirv.mlir")).expect("text").contains("spirv.EntryPoint"));
 }
 
 /// A build without the feature mlir takes what is kept and refuses what is broken; a build with it makes both anew.
@@ -127,9 +152,11 @@ fn kept_code_is_taken_and_what_is_broken_is_not() {
     if cfg!(feature = "mlir") {
         compile("fourth", &[]).ok();
         assert_eq!(code("fourth"), code("first"));
-        // Filled by a run on this processor, too: for both architectures.
+        // Filled by a run on this processor, too: for all architectures, with the proof of devices of Vulkan.
         run(&p, "gpu-host", &["--kernel-cache", "filled"]).ok();
-        assert_eq!(names(&p.path("filled")).len(), 2);
+        assert_eq!(names(&p.path("filled")).len(), 6);
+        run(&p, "gpu-host", &["--kernel-cache", "wide", "--blocks", "2"]).ok();
+        assert_eq!(names(&p.path("wide")).len(), 2);
     } else {
         assert!(compile("fourth", &[]).fails("E0874").err.contains(&name));
         run(&p, "gpu", &["--kernel-cache", "kept"]).fails("E0874");

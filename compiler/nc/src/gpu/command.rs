@@ -1,6 +1,6 @@
 //! `nc compile --target gpu`.
 
-use super::{ARCHES, PREFIX, Wanted, bundle_of, lower, refused};
+use super::{NVIDIA, PREFIX, Wanted, arches_of, bundle_of, lower, refused};
 use crate::args::{CompileArgs, Emit, Target};
 use crate::compile::{make_folder, write_all};
 use crate::machine::face_of;
@@ -8,7 +8,7 @@ use crate::render::Reporter;
 use crate::run::show_times;
 use crate::{Outcome, driver, print, wishes};
 use nc_ir::{Diagnostic, graph, kernel};
-use nc_mlir::gpu::{Arch, Stage, text};
+use nc_mlir::gpu::{Arch, Arithmetic, Stage, code, text};
 use std::fmt::Write;
 
 /// Compiles a model into a bundle, or shows stages on the way there.
@@ -22,13 +22,12 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     }
     emit.sort();
     emit.dedup();
-    check(&emit)?;
-    let mut arches: Vec<Arch> = args.arch.iter().map(|a| a.arch()).collect();
-    if arches.is_empty() {
-        arches = ARCHES.to_vec();
-    }
+    let mut arches: Vec<Arch> = args.arch.iter().flat_map(|a| a.arches()).copied().collect();
     arches.sort();
     arches.dedup();
+    check(&emit, &arches)?;
+    // Blocks cannot wait for each other through Vulkan.
+    let alone = emit.contains(&Emit::Spirv) || arches.iter().any(|a| matches!(a, Arch::Vulkan(_)));
     let loaded = driver::load(&args.model, &[], reporter)?;
     let (module, mut times) = (loaded.module, loaded.times);
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -48,7 +47,10 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     }
     let (face, dt) = (face_of(&module)?, module.dt.map(|dt| dt.0));
     let wanted = Wanted::of(&args.gpu, args.samples);
-    let compiled = lower(module, &options, &wanted)?;
+    let compiled = lower(module, &options, &wanted, alone)?;
+    if arches.is_empty() {
+        arches = arches_of(compiled.program.parts);
+    }
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     let stage = |arch, stage| text(program, layout, PREFIX, arch, stage).map(String::into_bytes).map_err(refused);
@@ -56,15 +58,20 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     for e in &emit {
         match e {
             Emit::Kernels => files.push((format!("{stem}.kernels"), kernel::text::print(program).into_bytes())),
-            // These stages are the same for all.
+            // These stages are the same for all of NVIDIA's.
             Emit::Mlir => {
-                files.push((format!("{stem}.mlir"), stage(arches[0], Stage::Mlir)?));
-                files.push((format!("{stem}.nvvm.mlir"), stage(arches[0], Stage::Nvvm)?));
+                files.push((format!("{stem}.mlir"), stage(NVIDIA[0], Stage::Mlir)?));
+                files.push((format!("{stem}.nvvm.mlir"), stage(NVIDIA[0], Stage::Nvvm)?));
             }
             Emit::Llvm => {
-                for a in &arches {
+                for a in arches.iter().filter(|a| NVIDIA.contains(a)) {
                     files.push((format!("{stem}.{}.ll", a.name()), stage(*a, Stage::Llvm)?));
                 }
+            }
+            Emit::Spirv => {
+                let arch = Arch::Vulkan(Arithmetic::Portable);
+                files.push((format!("{stem}.spirv.mlir"), stage(arch, Stage::Spirv)?));
+                files.push((format!("{stem}.spv"), code(program, layout, PREFIX, arch).map_err(refused)?));
             }
             Emit::Ptx => {
                 let bundle = bundle_of(&compiled, (&face, dt), &arches, wanted.shelf.as_ref())?;
@@ -85,19 +92,22 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
 /// Refuses what this target has nothing of.
 ///
 /// # Errors
-/// E0861; E0840 for SPIR-V.
-fn check(emit: &[Emit]) -> Result<(), Diagnostic> {
-    let known = [Emit::Graph, Emit::Solved, Emit::Saturated, Emit::Kernels, Emit::Mlir, Emit::Llvm, Emit::Ptx];
-    if emit.contains(&Emit::Spirv) {
-        let text = "the target gpu does not support SPIR-V, whose kernels cannot address memory by 64-bit pointers";
-        return Err(
-            Diagnostic::error_nowhere("E0840", text).with_hint("`--emit ptx` writes code for NVIDIA's processors")
-        );
-    }
+/// E0861.
+fn check(emit: &[Emit], arches: &[Arch]) -> Result<(), Diagnostic> {
+    let known =
+        [Emit::Graph, Emit::Solved, Emit::Saturated, Emit::Kernels, Emit::Mlir, Emit::Llvm, Emit::Ptx, Emit::Spirv];
+    let wrong = |e: &Emit, of: &str, all: &[Emit]| {
+        let name = |e: &Emit| format!("{e:?}").to_lowercase();
+        let text = format!("{of} has nothing that --emit {} would write", name(e));
+        let all = all.iter().map(name).collect::<Vec<_>>().join(", ");
+        Err(Diagnostic::error_nowhere("E0861", text).with_hint(format!("it has {all}")))
+    };
     if let Some(e) = emit.iter().find(|e| !known.contains(e)) {
-        let text = format!("the target gpu has nothing that --emit {} would write", format!("{e:?}").to_lowercase());
-        let all = known.map(|e| format!("{e:?}").to_lowercase()).join(", ");
-        return Err(Diagnostic::error_nowhere("E0861", text).with_hint(format!("it has {all}")));
+        return wrong(e, "the target gpu", &known);
+    }
+    if emit.contains(&Emit::Llvm) && !arches.is_empty() && !arches.iter().any(|a| NVIDIA.contains(a)) {
+        let all: Vec<Emit> = known.iter().filter(|e| **e != Emit::Llvm).cloned().collect();
+        return wrong(&Emit::Llvm, "the way to Vulkan", &all);
     }
     Ok(())
 }

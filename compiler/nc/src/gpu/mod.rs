@@ -2,32 +2,44 @@
 
 mod blocks;
 mod command;
+mod device;
 mod folder;
 mod shelf;
 
 pub use command::compile;
+pub use device::Found;
 pub use folder::{is_bundle, read};
 pub use shelf::Shelf;
 
 use crate::Errors;
-use crate::args::{GpuArgs, Target};
+use crate::args::GpuArgs;
 use crate::machine::extents;
 use nc_compiler::Compiled;
 use nc_gpu::bundle::Bundle;
-use nc_gpu::{Binary, Cuda, Driver, Launcher, Line, Plan, Port, State};
+use nc_gpu::proof::Proof;
+use nc_gpu::{Binary, Launcher, Line, Plan, Port, ProofCode, State, VULKAN};
 use nc_ir::graph::Module;
 use nc_ir::kernel::Program;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::{DType, Diagnostic};
-use nc_mlir::gpu::{Arch, Kernels, Stage, launch, text};
+use nc_mlir::gpu::{Arch, Arithmetic, Kernels, code as code_from, launch};
 use nc_runtime::run::{Engine, Face, Image, LineHome, Machine, Parts, StateHome};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What names in code begin with.
 const PREFIX: &str = "nc";
 
-/// Architectures that code is written for.
-const ARCHES: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
+/// Architectures of NVIDIA that code is written for.
+const NVIDIA: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
+
+/// Code for Vulkan: which of them a device gets is proven when it runs.
+const BOTH: [Arch; 2] = [Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Exact)];
+
+/// The architectures that code of a program in so many parts can be written for.
+fn arches_of(parts: u32) -> Vec<Arch> {
+    // Blocks of Vulkan cannot wait for each other.
+    NVIDIA.into_iter().chain(BOTH.into_iter().filter(|_| parts == 1)).collect()
+}
 
 /// How a model is made ready for a graphics processor.
 #[derive(Clone, Debug, Default)]
@@ -38,21 +50,40 @@ pub struct Wanted {
     pub samples: Option<u64>,
     /// Where code is kept.
     pub shelf: Option<Shelf>,
+    /// A part of the name of the device to run on.
+    pub device: Option<String>,
 }
 
 impl Wanted {
     /// What the command line asks for.
     pub fn of(args: &GpuArgs, samples: Option<u64>) -> Wanted {
-        Wanted { blocks: args.blocks, samples, shelf: Shelf::of(args.kernel_cache.as_deref()) }
+        let shelf = Shelf::of(args.kernel_cache.as_deref());
+        Wanted { blocks: args.blocks, samples, shelf, device: device::wanted(args.device.as_deref()) }
+    }
+
+    /// The device to run models on.
+    ///
+    /// # Errors
+    /// E0870.
+    pub fn find(&self) -> Result<Found, Diagnostic> {
+        device::find(self.device.as_deref(), &NVIDIA.map(Arch::name), true)
     }
 }
 
-/// Compiles a model into kernels for as many blocks as are wanted.
+/// Compiles a model into kernels for as many blocks as are wanted; for one if `alone`, since blocks cannot wait for each other
+/// where they will run.
 ///
 /// # Errors
-/// What the passes refuse.
-pub fn lower(module: Module, options: &nc_compiler::Options, wanted: &Wanted) -> Result<Compiled, Errors> {
+/// What the passes refuse; E0873 for more than one block if `alone`.
+pub fn lower(module: Module, options: &nc_compiler::Options, wanted: &Wanted, alone: bool) -> Result<Compiled, Errors> {
     let with = |parts, module| nc_compiler::compile(module, &nc_compiler::Options { parts, ..options.clone() });
+    if alone {
+        if let Some(blocks) = wanted.blocks.filter(|n| *n > 1) {
+            let text = format!("{blocks} blocks of a sample wait for each other, and blocks cannot through Vulkan");
+            return Err(Diagnostic::error_nowhere("E0873", text).with_hint("take --blocks 1").into());
+        }
+        return Ok(with(1, module)?);
+    }
     if let Some(blocks) = wanted.blocks {
         return Ok(with(blocks, module)?);
     }
@@ -67,8 +98,8 @@ pub fn lower(module: Module, options: &nc_compiler::Options, wanted: &Wanted) ->
 ///
 /// # Errors
 /// What the target refuses; E0874, E0875 if it is kept wrong or not at all, and cannot be made.
-fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>) -> Result<String, Diagnostic> {
-    let make = || text(program, layout, PREFIX, arch, Stage::Ptx).map_err(refused);
+fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>) -> Result<Vec<u8>, Diagnostic> {
+    let make = || code_from(program, layout, PREFIX, arch).map_err(refused);
     let Some(shelf) = shelf else {
         return make().map_err(|d| match nc_mlir::AVAILABLE {
             true => d,
@@ -85,11 +116,20 @@ fn code_of(program: &Program, layout: &Layout, arch: Arch, shelf: Option<&Shelf>
     shelf.get(&key, arch)?.ok_or_else(|| {
         let (file, model) = (shelf.file(&key, arch), &program.name);
         let text = format!("no code of `{model}` is kept as {}, and this build makes none", file.display());
-        Diagnostic::error_nowhere("E0875", text).with_hint(
-            "fill it with a build that has the feature mlir: `nc compile MODEL --target gpu --kernel-cache DIR -o OUT`, with \
-             the options of this run",
-        )
+        let more = if BOTH.contains(&arch) { " --arch vulkan" } else { "" };
+        Diagnostic::error_nowhere("E0875", text).with_hint(format!(
+            "fill it with a build that has the feature mlir: `nc compile MODEL --target gpu --kernel-cache DIR{more} -o OUT`, \
+             with the options of this run"
+        ))
     })
+}
+
+/// The code of the proof: kept, or made.
+///
+/// # Errors
+/// As [`code_of`].
+fn proof_of(proof: &Proof, arithmetic: Arithmetic, shelf: Option<&Shelf>) -> Result<Vec<u8>, Diagnostic> {
+    code_of(&proof.program, &proof.layout, Arch::Vulkan(arithmetic), shelf)
 }
 
 fn key_of(program: &Program, layout: &Layout) -> String {
@@ -154,46 +194,75 @@ pub fn bundle_of(
 ) -> Result<Bundle, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
     let mut plan = plan_of(compiled, face, dt)?;
-    let mut code = Vec::new();
+    let binary = |what: &str, arch: Arch| {
+        let (arch, ending) = (arch.name(), arch.extension());
+        Binary { arch: arch.to_owned(), file: format!("{what}.{arch}.{ending}") }
+    };
+    let (mut code, mut proofs) = (Vec::new(), Vec::new());
     for arch in arches {
         code.push(code_of(program, layout, *arch, shelf)?);
-        plan.binaries.push(Binary { arch: arch.name().to_owned(), file: format!("kernels.{}.ptx", arch.name()) });
+        plan.binaries.push(binary("kernels", *arch));
+    }
+    if plan.has_vulkan() {
+        let proof = Proof::new().map_err(fault)?;
+        let mut binaries = Vec::new();
+        for arch in BOTH {
+            proofs.push(code_of(&proof.program, &proof.layout, arch, shelf)?);
+            binaries.push(binary("proof", arch));
+        }
+        plan.proof = Some(ProofCode { program: proof.summary(), binaries });
     }
     let mut arena = vec![0; layout.arena_bytes as usize];
     layout.reset(program, &mut arena);
-    Ok(Bundle { plan, arena, consts: layout.const_pool(program), code })
+    Ok(Bundle { plan, arena, consts: layout.const_pool(program), code, proofs })
 }
 
-/// What runs a compiled model on a graphics processor, or its kernels on this one.
+/// What runs a compiled model on the kernels of a graphics processor, but on this one.
+///
+/// # Errors
+/// E0840 for what the target refuses; those of the shelf, which is filled.
+pub fn on_host(compiled: &Compiled, face: &Face, shelf: Option<&Shelf>) -> Result<Arc<Launcher>, Diagnostic> {
+    let (program, layout) = (&*compiled.program, &*compiled.layout);
+    let mut plan = plan_of(compiled, face, None)?;
+    plan.threads = HOST_THREADS;
+    let kernels = Kernels::compile(program, layout, HOST_THREADS).map_err(refused)?;
+    if shelf.is_some() {
+        for arch in arches_of(plan.parts) {
+            code_of(program, layout, arch, shelf)?;
+            if let Arch::Vulkan(arithmetic) = arch {
+                proof_of(&Proof::new().map_err(fault)?, arithmetic, shelf)?;
+            }
+        }
+    }
+    // Two samples at a time, so that blocks take several one after another.
+    let resident = 2 * u64::from(plan.parts);
+    // SAFETY: kernels and plan are of one program, whose memory the launcher names.
+    let run = move |grid: (u32, u32), arguments: &[u64]| unsafe { kernels.launch(grid, arguments) };
+    // SAFETY: as above: the kernels keep to the memory of their program.
+    let host = unsafe { nc_gpu::Host::new(resident, run) };
+    launcher(plan, Box::new(host)).map_err(fault)?
+}
+
+/// What runs a compiled model on a graphics processor, if one was found.
 ///
 /// # Errors
 /// E0840 for what the target refuses, E0870 without a device, E0871 for what the driver refuses, E0873 for more blocks than
-/// the device runs at a time, E0874 and E0875 for what is not kept.
+/// the device runs at a time, E0874 and E0875 for what is not kept, E0876 for a device that computes wrong.
 pub fn code(
     compiled: &Compiled,
     face: &Face,
-    target: Target,
+    found: Result<Found, Diagnostic>,
     shelf: Option<&Shelf>,
 ) -> Result<Arc<Launcher>, Diagnostic> {
     let (program, layout) = (&*compiled.program, &*compiled.layout);
-    let mut plan = plan_of(compiled, face, None)?;
-    if target == Target::GpuHost {
-        plan.threads = HOST_THREADS;
-        let kernels = Kernels::compile(program, layout, HOST_THREADS).map_err(refused)?;
-        if shelf.is_some() {
-            ARCHES.into_iter().try_for_each(|arch| code_of(program, layout, arch, shelf).map(drop))?;
-        }
-        // Two samples at a time, so that blocks take several one after another.
-        let resident = 2 * u64::from(plan.parts);
-        // SAFETY: kernels and plan are of one program, whose memory the launcher names.
-        let run = move |grid: (u32, u32), arguments: &[u64]| unsafe { kernels.launch(grid, arguments) };
-        // SAFETY: as above: the kernels keep to the memory of their program.
-        let host = unsafe { nc_gpu::Host::new(resident, run) };
-        return launcher(plan, Box::new(host)).map_err(fault)?;
-    }
-    let mut arches = ARCHES.to_vec();
+    let plan = plan_of(compiled, face, None)?;
+    let mut arches = match &found {
+        Ok(Found::Cuda(..)) => NVIDIA.to_vec(),
+        Ok(Found::Vulkan(_)) => BOTH.to_vec(),
+        Err(_) => arches_of(plan.parts),
+    };
     if !nc_mlir::AVAILABLE {
-        // Before a driver is looked for: without code there is nothing to run on it.
+        // What is wrong with a device comes after: without code there is nothing to run on it.
         let mut wrong: Vec<Diagnostic> = Vec::new();
         arches.retain(|arch| code_of(program, layout, *arch, shelf).map_err(|e| wrong.push(e)).is_ok());
         if arches.is_empty() {
@@ -202,11 +271,19 @@ pub fn code(
             return Err(wrong.swap_remove(0));
         }
     }
-    let mut cuda = open()?;
-    let name = cuda.choose(&arches.iter().map(|a| a.name()).collect::<Vec<_>>())?;
-    let arch = arches.into_iter().find(|a| a.name() == name).unwrap_or(ARCHES[0]);
-    cuda.take(&plan, &code_of(program, layout, arch, shelf)?)?;
-    launcher(plan, Box::new(cuda)).map_err(fault)?
+    match found? {
+        Found::Cuda(mut cuda, _) => {
+            let name = cuda.choose(&arches.iter().map(|a| a.name()).collect::<Vec<_>>())?;
+            let arch = arches.into_iter().find(|a| a.name() == name).unwrap_or(NVIDIA[0]);
+            cuda.take(&plan, &code_of(program, layout, arch, shelf)?)?;
+            launcher(plan, Box::new(cuda)).map_err(fault)?
+        }
+        Found::Vulkan(mut named) => {
+            let arithmetic = named.verdict(|proof, arithmetic| proof_of(proof, arithmetic, shelf))?;
+            named.device.take(&plan, &code_of(program, layout, Arch::Vulkan(arithmetic), shelf)?)?;
+            launcher(plan, Box::new(named.device)).map_err(fault)?
+        }
+    }
 }
 
 /// A launcher whose device can run a sample: outside, what is wrong with the plan.
@@ -215,30 +292,12 @@ fn launcher(plan: Plan, device: Box<dyn nc_gpu::Device>) -> Result<Result<Arc<La
     Ok(launcher.fits().map(|()| Arc::new(launcher)))
 }
 
-/// The first device.
-///
-/// # Errors
-/// E0870.
-fn open() -> Result<Cuda, Diagnostic> {
-    // Kept open: when the last that has a device gives it back, what the driver made for it is lost, and takes long to make
-    // again.
-    static KEPT: Mutex<Option<(Arc<Driver>, Cuda)>> = Mutex::new(None);
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((driver, _)) = &*kept {
-        return Cuda::open(driver.clone());
-    }
-    let driver = Driver::load()?;
-    let first = Cuda::open(driver.clone())?;
-    *kept = Some((driver.clone(), first));
-    Cuda::open(driver)
-}
-
 /// The name of the device that a model would run on.
 ///
 /// # Errors
 /// E0870.
 pub fn device() -> Result<String, Diagnostic> {
-    open().map(|c| nc_gpu::Device::name(&c))
+    Wanted::of(&GpuArgs::default(), None).find().map(|found| found.name())
 }
 
 fn shape_of(elem: &str, name: &str) -> Result<DType, Diagnostic> {
@@ -260,11 +319,11 @@ pub fn face_of_bundle(plan: &Plan) -> Result<Face, Diagnostic> {
     Ok(Face { inputs: ports(&plan.inputs)?, outputs: ports(&plan.outputs)?, probes: ports(&plan.probes)? })
 }
 
-/// Makes a bundle ready; also the name of the device.
+/// Makes a bundle ready for the device that is wanted; also the name of that.
 ///
 /// # Errors
-/// E0650, E0870, E0871, E0872, E0873.
-pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, String), Diagnostic> {
+/// E0650, E0870, E0871, E0872, E0873, E0876.
+pub fn of_bundle(bundle: &Bundle, max_memory: u64, wanted: &Wanted) -> Result<(Box<dyn Machine>, String), Diagnostic> {
     let plan = &bundle.plan;
     let broken = |e: String| Diagnostic::error_nowhere("E0872", format!("the bundle cannot be used: {e}"));
     let (program, layout) = plan.memory(&bundle.arena, &bundle.consts).map_err(broken)?;
@@ -285,12 +344,32 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64) -> Result<(Box<dyn Machine>, 
             events: l.events.map(nc_ir::kernel::ListId),
         });
     }
-    let mut cuda = open()?;
-    let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).collect();
-    let chosen = cuda.choose(&arches)?;
-    let code = plan.binaries.iter().zip(&bundle.code).find(|(b, _)| b.arch == chosen).map(|(_, c)| c.as_str());
-    cuda.take(plan, code.ok_or_else(|| broken(format!("it has no code for {chosen}")))?)?;
-    let code = launcher(plan.clone(), Box::new(cuda)).map_err(broken)??;
+    let none = |arch: &str| broken(format!("it has no code for {arch}"));
+    let arches: Vec<&str> = plan.binaries.iter().map(|b| b.arch.as_str()).filter(|a| !VULKAN.contains(a)).collect();
+    if plan.binaries.is_empty() {
+        return Err(none("anything"));
+    }
+    let code = match device::find(wanted.device.as_deref(), &arches, plan.has_vulkan())? {
+        Found::Cuda(mut cuda, arch) => {
+            cuda.take(plan, bundle.code_for(&arch).0.ok_or_else(|| none(&arch))?)?;
+            launcher(plan.clone(), Box::new(cuda))
+        }
+        Found::Vulkan(mut named) => {
+            let arithmetic = named.verdict(|proof, arithmetic| {
+                let arch = Arch::Vulkan(arithmetic).name();
+                let same = plan.proof.as_ref().is_some_and(|p| p.program == proof.summary());
+                let code = bundle.code_for(arch).1.filter(|_| same);
+                code.map(<[u8]>::to_vec).ok_or_else(|| {
+                    broken("it has another version's proof of a device's arithmetic".to_owned())
+                        .with_hint("write it anew with `nc compile MODEL --target gpu -o DIR`")
+                })
+            })?;
+            let arch = Arch::Vulkan(arithmetic).name();
+            named.device.take(plan, bundle.code_for(arch).0.ok_or_else(|| none(arch))?)?;
+            launcher(plan.clone(), Box::new(named.device))
+        }
+    };
+    let code = code.map_err(broken)??;
     let (face, device) = (face_of_bundle(plan)?, code.device().to_owned());
     let engine = Engine::Remote(code);
     let parts = Parts { face, program: Arc::new(program), layout: Arc::new(layout), engine, states, lines };

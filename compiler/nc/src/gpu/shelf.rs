@@ -14,8 +14,11 @@ use std::path::{Path, PathBuf};
 /// Where the folder is named if no argument names it.
 pub const VARIABLE: &str = "NC_KERNEL_CACHE";
 
-/// What a kept file begins with; the fingerprint of what follows the line comes after it.
+/// What a kept file of text begins with; the fingerprint of what follows the line comes after it.
 const HEAD: &str = "// nc kernels ";
+
+/// What any other kept file begins with; the 32 bytes of the fingerprint of the rest come after it.
+const MARK: &[u8] = b"nc code\0";
 
 /// Most bytes of a kept file.
 const MOST: u64 = 256 << 20;
@@ -38,44 +41,53 @@ impl Shelf {
 
     /// Where code is kept.
     pub fn file(&self, key: &str, arch: Arch) -> PathBuf {
-        self.folder.join(format!("{key}.{}.ptx", arch.name()))
+        self.folder.join(format!("{key}.{}.{}", arch.name(), arch.extension()))
     }
 
     /// The code of this key, if it is there.
     ///
     /// # Errors
     /// E0874 if the file is there and is not what was written.
-    pub fn get(&self, key: &str, arch: Arch) -> Result<Option<String>, Diagnostic> {
+    pub fn get(&self, key: &str, arch: Arch) -> Result<Option<Vec<u8>>, Diagnostic> {
         let path = self.file(key, arch);
         let broken = |why: &str| {
             Diagnostic::error_nowhere("E0874", format!("{} is not code that nc kept: {why}", path.display()))
                 .with_hint("delete the file; a build with `--features mlir` makes it anew")
         };
-        let mut text = String::new();
+        let mut all = Vec::new();
         match std::fs::File::open(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(broken(&e.to_string())),
-            Ok(file) => file.take(MOST + 1).read_to_string(&mut text).map_err(|e| broken(&e.to_string()))?,
+            Ok(file) => file.take(MOST + 1).read_to_end(&mut all).map_err(|e| broken(&e.to_string()))?,
         };
-        if text.len() as u64 > MOST {
+        if all.len() as u64 > MOST {
             return Err(broken("it is too large"));
         }
-        let (head, code) = text.split_once('\n').ok_or_else(|| broken("it has no first line"))?;
-        if head.strip_prefix(HEAD) != Some(&hex(&Sha256::digest(code))) {
-            return Err(broken("its content and its first line do not belong together"));
-        }
-        Ok(Some(code.to_owned()))
+        let code = if is_text(arch) {
+            let end = all.iter().position(|b| *b == b'\n').ok_or_else(|| broken("it has no first line"))?;
+            let (head, code) = (&all[..end], &all[end + 1..]);
+            Some(code).filter(|code| head == first_line(code).as_bytes())
+        } else {
+            all.strip_prefix(MARK)
+                .and_then(|rest| rest.split_at_checked(32))
+                .and_then(|(sum, code)| (Sha256::digest(code).as_slice() == sum).then_some(code))
+        };
+        let code = code.ok_or_else(|| broken("its content and what it begins with do not belong together"))?;
+        Ok(Some(code.to_vec()))
     }
 
     /// Keeps code.
     ///
     /// # Errors
     /// E0630 and its kin.
-    pub fn put(&self, key: &str, arch: Arch, code: &str) -> Result<(), Diagnostic> {
+    pub fn put(&self, key: &str, arch: Arch, code: &[u8]) -> Result<(), Diagnostic> {
         crate::compile::make_folder(&self.folder)?;
         let mut file = AtomicFile::create(&self.file(key, arch))?;
-        let head = hex(&Sha256::digest(code));
-        write!(file, "{HEAD}{head}\n{code}").map_err(|e| file.failure(&e))?;
+        let head = match is_text(arch) {
+            true => format!("{}\n", first_line(code)).into_bytes(),
+            false => [MARK, Sha256::digest(code).as_slice()].concat(),
+        };
+        file.write_all(&head).and_then(|()| file.write_all(code)).map_err(|e| file.failure(&e))?;
         file.commit()
     }
 
@@ -87,8 +99,8 @@ impl Shelf {
         &self,
         key: &str,
         arch: Arch,
-        make: impl FnOnce() -> Result<String, Diagnostic>,
-    ) -> Result<String, Diagnostic> {
+        make: impl FnOnce() -> Result<Vec<u8>, Diagnostic>,
+    ) -> Result<Vec<u8>, Diagnostic> {
         if let Ok(Some(code)) = self.get(key, arch) {
             return Ok(code);
         }
@@ -96,6 +108,19 @@ impl Shelf {
         self.put(key, arch, &code)?;
         Ok(code)
     }
+}
+
+/// Whether code of an architecture is text.
+fn is_text(arch: Arch) -> bool {
+    match arch {
+        Arch::Sm80 | Arch::Sm90 => true,
+        Arch::Vulkan(_) => false,
+    }
+}
+
+/// What a kept file of text begins with.
+fn first_line(code: &[u8]) -> String {
+    format!("{HEAD}{}", hex(&Sha256::digest(code)))
 }
 
 /// Summarises all that code is made of: the program but for the values of its constants and first states, its layout, and
@@ -127,6 +152,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use nc_ir::{DType, Tensor};
+    use nc_mlir::gpu::Arithmetic;
 
     fn program(name: &str, values: [f32; 2], parts: u32) -> (Program, Layout) {
         let mut p = Program::new("m", parts);
@@ -154,29 +180,36 @@ mod tests {
     fn what_is_kept_comes_back_and_what_is_broken_is_refused() {
         let dir = tempfile::tempdir().expect("a folder");
         let shelf = Shelf::of(Some(&dir.path().join("deep/kept"))).expect("named");
-        let (arch, ptx) = (Arch::Sm80, ".version 8.0\nret;\n");
-        assert_eq!(shelf.get("k", arch).expect("nothing wrong"), None);
-        let made = |shelf: &Shelf| {
-            let mut made = false;
-            let code = shelf.get_or_make("k", arch, || {
-                made = true;
-                Ok(ptx.to_owned())
-            });
-            (code.expect("code"), made)
-        };
-        assert_eq!(made(&shelf), (ptx.to_owned(), true));
-        assert_eq!(made(&shelf), (ptx.to_owned(), false));
-        assert_eq!(shelf.get("k", Arch::Sm90).expect("nothing wrong"), None);
-        let file = shelf.file("k", arch);
-        let whole = std::fs::read(&file).expect("a file");
-        for broken in [&whole[..whole.len() - 1], &whole[..10], b"", b"\xff\xfe\n"] {
-            std::fs::write(&file, broken).expect("written");
-            let e = shelf.get("k", arch).expect_err("broken");
-            assert!(e.code == "E0874" && e.message.contains("k.sm_80.ptx"), "{e:?}");
+        let text = b".version 8.0\nret;\n".to_vec();
+        let spirv = b"\x03\x02\x23\x07\n\xff\0\n".to_vec();
+        for (arch, code) in [(Arch::Sm80, text), (Arch::Vulkan(Arithmetic::Portable), spirv)] {
+            assert_eq!(shelf.get("k", arch).expect("nothing wrong"), None);
+            let made = |shelf: &Shelf| {
+                let mut made = false;
+                let code = shelf.get_or_make("k", arch, || {
+                    made = true;
+                    Ok(code.clone())
+                });
+                (code.expect("code"), made)
+            };
+            assert_eq!(made(&shelf), (code.clone(), true));
+            assert_eq!(made(&shelf), (code.clone(), false));
+            assert_eq!(shelf.get("k", Arch::Sm90).expect("nothing wrong"), None);
+            let file = shelf.file("k", arch);
+            let whole = std::fs::read(&file).expect("a file");
+            let mut other = whole.clone();
+            other[20] ^= 1;
+            for broken in [&whole[..whole.len() - 1], &whole[..10], b"", b"\xff\xfe\n", &other] {
+                std::fs::write(&file, broken).expect("written");
+                let e = shelf.get("k", arch).expect_err("broken");
+                let name = format!("k.{}.{}", arch.name(), arch.extension());
+                assert!(e.code == "E0874" && e.message.contains(&name), "{e:?}");
+            }
+            // Made anew over what is broken.
+            assert_eq!(made(&shelf), (code.clone(), true));
+            assert_eq!(std::fs::read(&file).expect("a file"), whole);
         }
-        // Made anew over what is broken.
-        assert_eq!(made(&shelf), (ptx.to_owned(), true));
-        assert_eq!(std::fs::read(&file).expect("a file"), whole);
+        let arch = Arch::Sm80;
         let refused = shelf.get_or_make("other", arch, || Err(Diagnostic::error_nowhere("E0840", "no")));
         assert_eq!(refused.expect_err("not made").code, "E0840");
         assert!(!shelf.file("other", arch).exists());

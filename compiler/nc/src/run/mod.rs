@@ -68,7 +68,9 @@ pub fn run(args: &RunArgs, reporter: &mut Reporter) -> Outcome {
     };
     let mut ready = match model {
         Model::Bundle(bundle) => machine::of_bundle(&bundle, args.threads)?,
-        Model::Kernels(bundle) => machine::of_kernels(&bundle, args.model.max_memory)?,
+        Model::Kernels(bundle) => {
+            machine::of_kernels(&bundle, args.model.max_memory, &gpu::Wanted::of(&args.gpu, None))?
+        }
         Model::Module(module) => {
             if target != Target::Interp {
                 options.wishes = wishes::of(&args.wishes, target, &args.model.model, &fingerprint, reporter)?;
