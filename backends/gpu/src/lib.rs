@@ -2,8 +2,9 @@
 //!
 //! A [`Plan`] says what the code of a program is launched with and where everything lies; with the code and the first
 //! contents of memory beside it, it is a bundle ([`mod@bundle`]). A launch runs many ticks of many samples: all that depends
-//! on values is decided on the device. A [`Launcher`] runs a plan on a [`Device`]: the [`Cuda`] driver or one of [`Vulkan`], which are looked for when a program asks for them and not before,
-//! or this processor in their place ([`Host`]), or any other.
+//! on values is decided on the device. A [`Launcher`] runs a plan on a [`Device`]: the [`Cuda`] driver or one of [`Vulkan`],
+//! which are looked for when a program asks for them and not before, or this processor in their place ([`Host`]), or any
+//! other.
 //!
 //! Nothing here writes code, and so nothing here needs LLVM or CUDA where it is built.
 
@@ -20,7 +21,9 @@ pub use codes::CODES;
 pub use cuda::{Cuda, Driver};
 pub use host::Host;
 pub use launch::{Device, Grid, Launcher};
-pub use plan::{BARRIER, Binary, Buffer, Line, List, Plan, Port, ProofCode, Role, State, VERSION, VULKAN};
+pub use plan::{
+    BARRIER, Binary, Buffer, Course, LOOPS, Line, List, Plan, Port, ProofCode, Role, State, Turn, VERSION, VULKAN,
+};
 pub use vulkan::Vulkan;
 
 use nc_ir::Diagnostic;

@@ -60,6 +60,8 @@ pub struct Plan {
     pub kernels: Vec<String>,
     /// The code, for each architecture.
     pub binaries: Vec<Binary>,
+    /// How Vulkan runs a tick of a program of several parts, whose blocks cannot wait for each other there.
+    pub course: Option<Course>,
     /// What a device of Vulkan proves its arithmetic with, of a plan with code for Vulkan.
     pub proof: Option<ProofCode>,
 }
@@ -169,6 +171,62 @@ pub struct Binary {
     pub file: String,
 }
 
+/// A tick as phases. The code for Vulkan has an entry for each instead of one for all, which is launched for one tick and
+/// takes the iterations of the loops around it, the outermost first, after the arguments of a launch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Course {
+    /// Names of the entries.
+    pub entries: Vec<String>,
+    /// The order.
+    pub order: Vec<Turn>,
+}
+
+/// What is next in a tick.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// The entry with this number.
+    Phase(usize),
+    /// All of the body, so many times.
+    Loop {
+        /// How often.
+        trips: u64,
+        /// What an iteration is.
+        body: Vec<Turn>,
+    },
+}
+
+impl Course {
+    /// The course of a program whose entries have names that end in their numbers.
+    pub fn of(course: &kernel::phases::Course, entry: impl Fn(usize) -> String) -> Course {
+        fn turns(all: &[kernel::phases::Turn]) -> Vec<Turn> {
+            let turn = |t: &kernel::phases::Turn| match t {
+                kernel::phases::Turn::Phase(n) => Turn::Phase(*n),
+                kernel::phases::Turn::Loop { trips, body } => Turn::Loop { trips: *trips, body: turns(body) },
+            };
+            all.iter().map(turn).collect()
+        }
+        Course { entries: (0..course.phases.len()).map(entry).collect(), order: turns(&course.order) }
+    }
+
+    /// Checks that phases are there, and loops not too deep.
+    fn check(&self) -> Result<(), String> {
+        fn fits(all: &[Turn], entries: usize, depth: usize) -> bool {
+            all.iter().all(|t| match t {
+                Turn::Phase(n) => *n < entries,
+                Turn::Loop { body, .. } => depth < LOOPS && fits(body, entries, depth + 1),
+            })
+        }
+        if self.entries.iter().any(String::is_empty) || !fits(&self.order, self.entries.len(), 0) {
+            return Err("its course is none".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Most loops around a phase.
+pub const LOOPS: usize = 8;
+
 /// Code of [`crate::proof::Proof`], launched as the code of the plan is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProofCode {
@@ -236,6 +294,7 @@ impl Plan {
             lines: Vec::new(),
             kernels: program.kernels().map(|k| k.name.clone()).collect(),
             binaries: Vec::new(),
+            course: None,
             proof: None,
         }
     }
@@ -265,8 +324,10 @@ impl Plan {
         if !self.has_vulkan() && self.proof.is_none() {
             return Ok(());
         }
-        if self.parts != 1 {
-            return Err(format!("code for Vulkan of {} parts, where blocks cannot wait for each other", self.parts));
+        match &self.course {
+            Some(course) => course.check()?,
+            None if self.parts == 1 => {}
+            None => return Err(format!("code for Vulkan of {} parts without a course", self.parts)),
         }
         let all: &[Binary] = self.proof.as_ref().map_or(&[], |p| &p.binaries);
         for arch in VULKAN {

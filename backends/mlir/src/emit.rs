@@ -20,12 +20,12 @@ pub(crate) mod threads;
 use crate::error::Unsupported;
 use crate::gpu::Arithmetic;
 use crate::ir::{Ir, Style, V, Write};
+use crate::scratch::Scratch;
 use melior::ir::Module;
 use nc_ir::kernel::abi::{Layout, Place};
 use nc_ir::kernel::{
     Block, BufId, Carried, Emit, Kernel, Parallel, Program, Scalar, ScalarOp, ScalarType, Stmt, Val, loaded_type,
 };
-use crate::scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet};
 use threads::{Meet, Threads};
 

@@ -30,8 +30,8 @@
 //! [`Kernels`] is the same MLIR with its threads run on this processor.
 
 use crate::Unsupported;
-use nc_ir::kernel::Program;
 use crate::scratch::Scratch;
+use nc_ir::kernel::Program;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::phases::Course;
 
@@ -78,10 +78,9 @@ pub enum Arch {
 /// What a device is taken to compute right, of what Vulkan leaves open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arithmetic {
-    /// Sums, products, conversions and comparisons. Quotients, roots and fused products are written out, and a loop that
-    /// ended early is noted: Mesa's software device ends all when 65,535 iterations have run.
+    /// Sums, products, conversions and comparisons. Fused products are written out, and a loop that ended early is noted: Mesa's software device ends all when 65,535 iterations have run.
     Portable,
-    /// Quotients, roots and fused products as well, and loops run to their ends.
+    /// Fused products as well, and that loops run to their ends.
     Exact,
 }
 

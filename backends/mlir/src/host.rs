@@ -1,10 +1,10 @@
 //! Programs for graphics processors, run on this processor: the same MLIR, with each thread's numbers as arguments.
 
-use crate::scratch::Scratch;
 use crate::emit::{Blocks, Side};
 use crate::error::Unsupported;
 use crate::llvm::{Form, Linked, Llvm, Relocation, TargetMachine};
 use crate::module::Session;
+use crate::scratch::Scratch;
 use crate::team::{ARGUMENTS, OWN};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};

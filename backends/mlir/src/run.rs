@@ -1,7 +1,7 @@
 //! The entry point of a program: the loop over ticks and the way through their steps.
 
-use crate::emit::threads::Meet;
 use crate::emit::Emitted;
+use crate::emit::threads::Meet;
 use crate::error::Unsupported;
 use crate::ir::{Cmp, Ir, Style, V, Write};
 use melior::ir::{Module, Type};

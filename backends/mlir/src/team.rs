@@ -2,14 +2,14 @@
 
 use crate::emit::threads::Meet;
 use crate::emit::{Blocks, Emitted, Side};
+use crate::error::Unsupported;
 use crate::gpu::Arithmetic;
 use crate::ir::{Ir, V, Write};
-use crate::error::Unsupported;
 use crate::run::{MeetAll, Team, team_phase, team_ticks};
 use crate::scratch::{CLAIMS, GROUP, Scratch};
 use melior::ir::BlockRef;
-use nc_ir::kernel::{Kernel, Program, Stmt};
 use nc_ir::kernel::abi::Layout;
+use nc_ir::kernel::{Kernel, Program, Stmt};
 
 /// Words of the arguments of a launch, see [`crate::gpu`].
 pub(crate) const ARGUMENTS: usize = 8;

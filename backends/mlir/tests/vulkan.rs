@@ -8,12 +8,12 @@
 mod common;
 
 use common::cases;
-use nc_gpu::{Launcher, Plan, Vulkan};
+use nc_gpu::{Course, Launcher, Plan, VULKAN, Vulkan};
 use nc_ir::kernel::Role;
 use nc_ir::kernel::abi::{ALIGN, Array, Batch, Layout, Remote};
 use nc_ir::kernel::interp::Options;
 use nc_ir::kernel::testing::{Case, Snapshot};
-use nc_mlir::gpu::{Arch, Arithmetic, code, launch};
+use nc_mlir::gpu::{Arch, Arithmetic, code, course, launch, phase, shared_bytes};
 
 /// The device, if it is here.
 fn device() -> Option<Vulkan> {
@@ -26,9 +26,10 @@ fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapsho
     let program = &case.program;
     let layout = Layout::of(program).expect("a small program");
     let entry = launch("m");
-    let plan = Plan::of(program, &layout, &entry.symbol, entry.threads);
+    let mut plan = Plan::of(program, &layout, &entry.symbol, entry.threads);
+    plan.course = course(program).map(|c| Course::of(&c, |n| phase("m", n)));
     let words = code(program, &layout, "m", Arch::Vulkan(Arithmetic::Portable)).expect("supported");
-    device.take(&plan, &words).expect("code");
+    device.take(&plan, VULKAN[0], &words).expect("code");
     let launcher = Launcher::new(plan, Box::new(device)).expect("a plan");
     let stride = layout.arena_bytes.next_multiple_of(ALIGN);
     // Temporaries are unspecified at first.
@@ -75,14 +76,25 @@ fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapsho
 fn random_programs() {
     let Some(first) = device() else { return };
     for seed in 0..cases(40) {
-        let case = Case::from_seed(seed).with_parts(1);
+        let mut case = Case::from_seed(seed).with_parts([1, 3, 1, 2, 7][seed as usize % 5]);
+        if course(&case.program).is_none() {
+            case = case.with_parts(1);
+        }
         let want = case.run(Options::default()).expect("a generated program runs");
         let (samples, chunk) = (1 + seed % 3, [u64::MAX, 2][seed as usize % 2]);
         let device = first.again().expect("the device once more");
         for (sample, got) in run(device, &case, samples, chunk).iter().enumerate() {
             if let Some(d) = want.difference(got) {
-                panic!("seed {seed}, {samples} samples, launches of {chunk} ticks, sample {sample}: {d}");
+                panic!(
+                    "seed {seed}, {} parts, {samples} samples, launches of {chunk} ticks, sample {sample}: {d}",
+                    case.program.parts
+                );
             }
         }
     }
+}
+
+#[test]
+fn what_threads_share_fits_devices() {
+    assert!(shared_bytes(1024) <= nc_gpu::vulkan::SHARED_BYTES.into());
 }

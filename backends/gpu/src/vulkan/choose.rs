@@ -1,10 +1,12 @@
 //! Which of Vulkan's devices is taken, and what the others lack.
 
+use super::work::WORDS;
 use super::{SHARED_BYTES, THREADS};
+use crate::plan::LOOPS;
 use ash::vk;
 
-/// Bytes of a launch's arguments.
-pub(super) const PUSHED: u32 = 64;
+/// Bytes of a launch's arguments, with the iterations of loops around a phase.
+pub(super) const PUSHED: u32 = 8 * (WORDS + LOOPS) as u32;
 
 /// What is known of a device before it is taken.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,9 +4,10 @@ mod choose;
 mod instance;
 mod memory;
 mod pace;
+mod work;
 
 use crate::launch::{Device, Grid};
-use crate::plan::Plan;
+use crate::plan::{Plan, Turn, VULKAN};
 use ash::vk;
 use instance::Gpu;
 use memory::{Room, Use};
@@ -16,12 +17,13 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Instant;
+use work::{WORDS, Way, hand_over};
 
 /// Threads of a block that a device must run.
 pub const THREADS: u32 = 512;
 
-/// Bytes that the threads of a block must be able to share.
-pub const SHARED_BYTES: u32 = 20_656;
+/// Bytes that the threads of a block must be able to share: programs of up to 1024 parts share no more.
+pub const SHARED_BYTES: u32 = 32 << 10;
 
 /// What SPIR-V begins with.
 const MAGIC: u32 = 0x0723_0203;
@@ -61,11 +63,22 @@ pub struct Vulkan {
 unsafe impl Send for Vulkan {}
 
 /// A program on the device.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Code {
     layout: vk::PipelineLayout,
-    pipeline: vk::Pipeline,
+    /// One for each entry.
+    pipelines: Vec<vk::Pipeline>,
+    /// The order of the entries in a tick, where there are several.
+    order: Option<Vec<Turn>>,
+    /// Whether it notes loops that ended early.
+    careful: bool,
 }
+
+/// Which argument is the address of the word where loops that ended early are noted.
+const NOTED: usize = 3;
+
+/// Most blocks of a dispatch that every device takes.
+const MOST_BLOCKS: u64 = 65535;
 
 /// What work is handed over with. Null where nothing was made.
 #[derive(Clone, Copy, Default)]
@@ -135,52 +148,55 @@ impl Vulkan {
         Ok(())
     }
 
-    /// Makes a pipeline of the code of a plan: words of SPIR-V, the least byte first.
+    /// Makes pipelines of the code of a plan for one of [`VULKAN`]: words of SPIR-V, the least byte first.
     ///
     /// # Errors
-    /// E0873 for a plan of more than one part, whose blocks would wait for each other. E0871 for what is no SPIR-V, and with
-    /// what the driver says.
-    pub fn take(&mut self, plan: &Plan, code: &[u8]) -> Result<(), Diagnostic> {
-        if plan.parts != 1 {
+    /// E0873 for a plan of several parts without a course, whose blocks would wait for each other. E0871 for what is no
+    /// SPIR-V, and with what the driver says.
+    pub fn take(&mut self, plan: &Plan, arch: &str, code: &[u8]) -> Result<(), Diagnostic> {
+        if plan.parts != 1 && plan.course.is_none() {
             let text = format!(
-                "a sample has {} blocks, which wait for each other, and blocks cannot on {}",
+                "a sample has {} blocks, values decide which kernels they run, and blocks cannot wait for each other on {}",
                 plan.parts, self.gpu.name
             );
             return Err(Diagnostic::error_nowhere("E0873", text).with_hint("compile with --blocks 1"));
         }
-        self.load(plan, code).map_err(|e| self.failed(&e))
+        self.load(plan, arch, code).map_err(|e| self.failed(&e))
     }
 
-    fn load(&mut self, plan: &Plan, code: &[u8]) -> Result<(), String> {
+    fn load(&mut self, plan: &Plan, arch: &str, code: &[u8]) -> Result<(), String> {
         let words = words(code).ok_or("code that is not words of SPIR-V")?;
+        if !VULKAN.contains(&arch) {
+            return Err(format!("code for {arch}"));
+        }
         if plan.threads > self.gpu.threads {
             return Err(format!("blocks of {} threads, where {} is the most", plan.threads, self.gpu.threads));
         }
-        let name = CString::new(plan.symbol.as_str()).map_err(|_| "a name with a zero byte".to_owned())?;
         self.unload();
         let gpu = self.gpu.clone();
         let d = &gpu.device;
-        let mut made = Code::default();
+        let course = plan.course.as_ref().filter(|_| plan.parts > 1);
+        let entries = course.map_or(std::slice::from_ref(&plan.symbol), |c| &c.entries);
         let range = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(choose::PUSHED)];
         let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&range);
         let module = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: the structures live through the calls. `unload` destroys layout and pipeline; the module is not needed
-        // once the pipeline is made.
+        let (order, careful) = (course.map(|c| c.order.clone()), arch == VULKAN[0]);
+        // SAFETY: the structures live through the calls. `unload` destroys layout and pipelines; the module is not needed
+        // once they are made.
         unsafe {
-            made.layout = d.create_pipeline_layout(&layout, None).map_err(|e| said("vkCreatePipelineLayout", e))?;
-            self.code = Some(made);
+            let layout = d.create_pipeline_layout(&layout, None).map_err(|e| said("vkCreatePipelineLayout", e))?;
+            let made = self.code.insert(Code { layout, pipelines: Vec::new(), order, careful });
             let module = d.create_shader_module(&module, None).map_err(|e| said("vkCreateShaderModule", e))?;
-            let stage = vk::PipelineShaderStageCreateInfo::default()
-                .stage(vk::ShaderStageFlags::COMPUTE)
-                .module(module)
-                .name(&name);
-            let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(made.layout)];
-            let pipelines = d.create_compute_pipelines(vk::PipelineCache::null(), &info, None);
+            for entry in entries {
+                let done = pipeline(d, (module, layout), entry).map(|p| made.pipelines.push(p));
+                if let Err(e) = done {
+                    d.destroy_shader_module(module, None);
+                    self.unload();
+                    return Err(e);
+                }
+            }
             d.destroy_shader_module(module, None);
-            let pipelines = pipelines.map_err(|(_, e)| said("vkCreateComputePipelines", e))?;
-            made.pipeline = pipelines.first().copied().unwrap_or_default();
         }
-        self.code = Some(made);
         self.pace = Pace::default();
         Ok(())
     }
@@ -190,7 +206,7 @@ impl Vulkan {
         if let Some(code) = self.code.take() {
             // SAFETY: nothing runs: every call waits for the end of what it began. Null is nothing to destroy.
             unsafe {
-                self.gpu.device.destroy_pipeline(code.pipeline, None);
+                code.pipelines.iter().for_each(|p| self.gpu.device.destroy_pipeline(*p, None));
                 self.gpu.device.destroy_pipeline_layout(code.layout, None);
             }
         }
@@ -287,9 +303,9 @@ impl Device for Vulkan {
         self.gpu.name.clone()
     }
 
-    /// None: blocks cannot wait for each other.
+    /// As many as a dispatch may have: blocks do not wait for each other.
     fn resident(&mut self, _threads: u32) -> Result<u64, String> {
-        Ok(0)
+        Ok(MOST_BLOCKS)
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
@@ -381,30 +397,77 @@ impl Device for Vulkan {
     }
 
     unsafe fn launch(&mut self, grid: Grid, arguments: &[u64]) -> Result<Option<f64>, String> {
-        let code = self.code.filter(|c| c.pipeline != vk::Pipeline::null()).ok_or("no code is loaded")?;
-        let mut words: [u64; 8] = arguments.try_into().map_err(|_| "arguments of another program".to_owned())?;
-        let [_, _, _, _, first, ticks, samples, _] = words;
+        let words: [u64; WORDS] = arguments.try_into().map_err(|_| "arguments of another program".to_owned())?;
+        let code = self.code.as_ref().ok_or("no code is loaded")?;
         let mut seconds = self.gpu.clock.map(|_| 0.0);
-        self.pace.begin(samples);
-        let mut done = 0;
-        while done < ticks {
-            let some = self.pace.ticks().min(ticks - done);
-            words[4] = first + done;
-            words[5] = some;
-            let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut pace = self.pace;
+        let way = match &code.order {
+            Some(order) => Way::Phases(order),
+            None if code.careful => Way::Apart,
+            None => Way::Together,
+        };
+        let some = vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE;
+        let between =
+            [vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(some)];
+        let (stage, none) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::DependencyFlags::empty());
+        let mut submit = |all: &[work::Dispatch], blocks: u32| {
             let begun = Instant::now();
-            // SAFETY: the pipeline takes 64 bytes of arguments, which the caller promises are right.
+            let pipeline = |entry: usize| code.pipelines.get(entry).copied().ok_or("a phase without code");
+            let pipelines = all.iter().map(|d| pipeline(d.entry)).collect::<Result<Vec<_>, _>>()?;
+            // SAFETY: pipelines take the arguments of a launch and iterations, which the caller promises are right.
             let took = unsafe {
                 self.run(|d, c| {
-                    d.cmd_bind_pipeline(c, vk::PipelineBindPoint::COMPUTE, code.pipeline);
-                    d.cmd_push_constants(c, code.layout, vk::ShaderStageFlags::COMPUTE, 0, &bytes);
-                    d.cmd_dispatch(c, grid.blocks, 1, 1);
+                    for (n, (work, pipeline)) in all.iter().zip(pipelines).enumerate() {
+                        if n > 0 {
+                            d.cmd_pipeline_barrier(c, stage, stage, none, &between, &[], &[]);
+                        }
+                        let bytes: Vec<u8> = work.words.iter().flat_map(|w| w.to_le_bytes()).collect();
+                        d.cmd_bind_pipeline(c, vk::PipelineBindPoint::COMPUTE, pipeline);
+                        d.cmd_push_constants(c, code.layout, vk::ShaderStageFlags::COMPUTE, 0, &bytes);
+                        d.cmd_dispatch(c, blocks, 1, 1);
+                    }
                 })?
             };
-            self.pace.took(some, begun.elapsed().as_secs_f64());
             seconds = seconds.zip(took).map(|(sum, s)| sum + s);
-            done += some;
+            Ok(begun.elapsed().as_secs_f64())
+        };
+        hand_over(way, (grid, words), &mut pace, &mut submit)?;
+        let careful = code.careful;
+        self.pace = pace;
+        if careful {
+            let (mut noted, at) = ([0; 4], words[NOTED]);
+            // SAFETY: the caller's promise: a word lies there.
+            unsafe {
+                self.read(at, &mut noted)?;
+                if noted != [0; 4] {
+                    self.zero(at, 4)?;
+                    return Err(
+                        "a loop ended before its end, since the device runs only so many iterations in a dispatch; \
+                                more blocks to a sample (--blocks N) have fewer each"
+                            .to_owned(),
+                    );
+                }
+            }
         }
         Ok(seconds)
     }
+}
+
+/// The pipeline of an entry of a module.
+///
+/// # Safety
+/// Module and layout are the device's.
+unsafe fn pipeline(
+    d: &ash::Device,
+    (module, layout): (vk::ShaderModule, vk::PipelineLayout),
+    entry: &str,
+) -> Result<vk::Pipeline, String> {
+    let name = CString::new(entry).map_err(|_| "a name with a zero byte".to_owned())?;
+    let stage =
+        vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE).module(module).name(&name);
+    let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
+    // SAFETY: the caller's promise; the structures live through the call.
+    let made = unsafe { d.create_compute_pipelines(vk::PipelineCache::null(), &info, None) };
+    let made = made.map_err(|(_, e)| said("vkCreateComputePipelines", e))?;
+    Ok(made.first().copied().unwrap_or_default())
 }

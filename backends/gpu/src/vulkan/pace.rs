@@ -1,4 +1,4 @@
-//! How many ticks are handed to a device at a time.
+//! How much is handed to a device at a time: ticks of one dispatch, or dispatches.
 
 /// Seconds that a submission should take: drivers reset a device that does not answer for some seconds, and each
 /// submission costs some ten microseconds.
@@ -6,19 +6,21 @@ const AIM: f64 = 0.2;
 /// Seconds up to which a submission is short, and from which on it is long.
 const SHORT: f64 = 0.1;
 const LONG: f64 = 0.3;
-/// How many times as many ticks come next at most.
+/// The most of a submission: a list of dispatches is held in memory.
+const MOST: u64 = 1 << 16;
+/// How many times as much comes next at most.
 const GROWTH: f64 = 8.0;
 
-/// Ticks of a submission, from one to the next. Results do not depend on it.
+/// The amount of a submission, from one to the next. Results do not depend on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    ticks: u64,
+    amount: u64,
     samples: u64,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { ticks: 1, samples: 1 }
+        Pace { amount: 1, samples: 1 }
     }
 }
 
@@ -27,23 +29,23 @@ impl Pace {
     pub fn begin(&mut self, samples: u64) {
         let samples = samples.max(1);
         if samples > self.samples {
-            let fewer = u128::from(self.ticks) * u128::from(self.samples) / u128::from(samples);
-            self.ticks = fewer.max(1) as u64;
+            let fewer = u128::from(self.amount) * u128::from(self.samples) / u128::from(samples);
+            self.amount = fewer.max(1) as u64;
         }
         self.samples = samples;
     }
 
-    /// Most ticks of the next submission, at least 1.
-    pub fn ticks(&self) -> u64 {
-        self.ticks
+    /// The most of the next submission, at least 1.
+    pub fn amount(&self) -> u64 {
+        self.amount
     }
 
-    /// A submission of so many ticks took so many seconds.
-    pub fn took(&mut self, ticks: u64, seconds: f64) {
-        let right = ticks as f64 * (AIM / seconds.max(1e-9)).min(GROWTH);
-        if seconds > LONG || (seconds < SHORT && right > self.ticks as f64) {
+    /// A submission of so much took so many seconds.
+    pub fn took(&mut self, amount: u64, seconds: f64) {
+        let right = amount as f64 * (AIM / seconds.max(1e-9)).min(GROWTH);
+        if seconds > LONG || (seconds < SHORT && right > self.amount as f64) {
             // From float to integer saturates.
-            self.ticks = (right as u64).max(1);
+            self.amount = (right as u64).clamp(1, MOST);
         }
     }
 }
@@ -57,7 +59,7 @@ mod tests {
         let (mut all, total) = (Vec::new(), left);
         pace.begin(samples);
         while left > 0 {
-            let n = pace.ticks().min(left);
+            let n = pace.amount().min(left);
             pace.took(n, n as f64 * tick(total - left));
             left -= n;
             all.push(n);
@@ -75,7 +77,7 @@ mod tests {
         assert_eq!(launch(&mut pace, 4, 100, |_| 4e-3), [50, 50]);
         assert_eq!(launch(&mut pace, 1, 100, |_| 1e-3), [50, 50]);
         // Ticks that become slow.
-        let mut pace = Pace { ticks: 1000, samples: 1 };
+        let mut pace = Pace { amount: 1000, samples: 1 };
         assert_eq!(launch(&mut pace, 1, 4000, |_| 1e-2)[..4], [1000, 20, 20, 20]);
         // A tick of seconds is one submission.
         assert_eq!(launch(&mut pace, 1, 3, |_| 5.0), [3]);

@@ -5,8 +5,8 @@
 //! targets of synapses), the numbers of all events of a tile are divided, and threads that would add to the same number do
 //! so one after another, in the order of events.
 
-use super::owned::{self, Inner};
 use super::cell::cell;
+use super::owned::{self, Inner};
 use super::threads::{Threads, divided};
 use super::{Cell, Emitted, Emitter};
 use crate::error::Unsupported;

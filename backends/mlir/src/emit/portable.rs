@@ -2,8 +2,8 @@
 //!
 //! Sums, products, comparisons and conversions are correctly rounded on every device (Vulkan 1.2, "Precision and Operation
 //! of SPIR-V Instructions"), and decorated so that they stay what they are. Quotients and roots may be some units in the
-//! last place off, and a fused product may be two operations: these are written out, unless the device has shown that it
-//! computes them right ([`Arithmetic::Exact`]). Signs are set by integer operations.
+//! last place off: they are written out. So is the fused product, which may be two operations, unless the device has shown
+//! that it is one ([`Arithmetic::Exact`]). Signs are set by integer operations.
 
 use super::Emitter;
 use super::expand::{Helper, mul_high};
@@ -67,16 +67,13 @@ impl<'c> Emitter<'c, '_> {
         (op, ty): (ScalarOp, ScalarType),
         (x, y, z): (V<'c>, V<'c>, V<'c>),
     ) -> Option<V<'c>> {
-        let exact = how == Arithmetic::Exact;
         let i = &mut self.ir;
         let t = i.types;
         Some(match op {
             ScalarOp::FAdd => kept(i, "spirv.FAdd", &[x, y]),
             ScalarOp::FSub => kept(i, "spirv.FSub", &[x, y]),
             ScalarOp::FMul => kept(i, "spirv.FMul", &[x, y]),
-            ScalarOp::FDiv if exact => kept(i, "spirv.FDiv", &[x, y]),
-            ScalarOp::FSqrt if exact => kept(i, "spirv.GL.Sqrt", &[x]),
-            ScalarOp::Fma if exact => kept(i, "spirv.GL.Fma", &[x, y, z]),
+            ScalarOp::Fma if how == Arithmetic::Exact => kept(i, "spirv.GL.Fma", &[x, y, z]),
             ScalarOp::FDiv if ty == ScalarType::F32 => self.help(Helper::F32Div, &[x, y]),
             ScalarOp::FSqrt if ty == ScalarType::F32 => self.help(Helper::F32Sqrt, &[x]),
             ScalarOp::Fma if ty == ScalarType::F32 => self.help(Helper::F32Fma, &[x, y, z]),

@@ -4,8 +4,8 @@
 //! of loops that are independent of each other, the first thread alone does what is in no such loop and writes, and all
 //! meet before and after whatever writes, so that they read the same.
 
-use super::owned::{self, Inner};
 use super::cell::cell;
+use super::owned::{self, Inner};
 use super::{Cell, Emitted, Emitter};
 use crate::error::Unsupported;
 use crate::ir::{Cmp, V, Write};
