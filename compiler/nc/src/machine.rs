@@ -99,9 +99,9 @@ pub fn build(
     let face = face_of(&module)?;
     // How many blocks a sample gets depends on the device.
     let found = (target == Target::Gpu).then(|| wanted.find());
-    let alone = matches!(&found, Some(Ok(found)) if found.is_alone());
+    let vulkan = matches!(&found, Some(Ok(found)) if found.is_vulkan());
     let compiled = match target.is_gpu() {
-        true => gpu::lower(module, options, wanted, alone)?,
+        true => gpu::lower(module, options, wanted, vulkan)?,
         false => compile(module, options)?,
     };
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));

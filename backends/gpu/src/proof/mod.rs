@@ -13,7 +13,9 @@ use crate::plan::Plan;
 use formulas::{Formula, groups, loops};
 use half::{bf16, f16};
 use nc_ir::kernel::abi::{ALIGN, Batch, Layout, Place, Remote};
-use nc_ir::kernel::{BufId, Evaluate, Index, KernelBuilder, Parallel, Program, Role, Scalar, loaded_type};
+use nc_ir::kernel::{
+    BufId, Emit, Evaluate, Index, Kernel, KernelBuilder, Parallel, Program, Role, Scalar, ScalarOp, loaded_type,
+};
 use nc_ir::{DType, Diagnostic, Tensor};
 use operands::{Column, LEN};
 
@@ -22,6 +24,9 @@ const EACH: usize = 1024;
 
 /// Samples, whose operands differ.
 const SAMPLES: usize = LEN / EACH;
+
+/// Iterations of a long loop: more than some drivers let run.
+const LONG: i64 = 100_000;
 
 /// The program, and what it is to compute.
 pub struct Proof {
@@ -33,6 +38,9 @@ pub struct Proof {
     sources: Vec<BufId>,
     columns: Vec<Column>,
     checks: Vec<Check>,
+    /// How many iterations a loop runs, and what each place counts in it.
+    trips: BufId,
+    counts: BufId,
 }
 
 /// A formula over columns of operands, and where its results are.
@@ -127,8 +135,14 @@ impl Proof {
             }
             program.push(b.finish());
         }
+        let zeros = || Role::State(Tensor::zeros(DType::I64, vec![1]));
+        let (trips, counts) = (
+            program.add_buffer("trips", DType::I64, 1, zeros()),
+            program.add_buffer("counts", DType::I64, len, zeros()),
+        );
+        program.push(counting(trips, counts));
         let layout = Layout::of(&program).ok_or("more memory than there is")?;
-        Ok(Proof { program, layout, sources, columns, checks })
+        Ok(Proof { program, layout, sources, columns, checks, trips, counts })
     }
 
     /// The plan that a launcher takes for code of the program whose entry has this name.
@@ -145,11 +159,13 @@ impl Proof {
         format!("{sum:016x}")
     }
 
-    /// Lets a device that has code of the program compute, and looks at what it gives: the first that is wrong.
+    /// Lets a device that has code of the program compute, and looks at what it gives: the first that is wrong. If `long`, a
+    /// loop runs so often that some drivers end it early.
     ///
     /// # Errors
     /// What the device fails at.
-    pub fn check(&self, launcher: &Launcher) -> Result<Option<Wrong>, Diagnostic> {
+    pub fn check(&self, launcher: &Launcher, long: bool) -> Result<Option<Wrong>, Diagnostic> {
+        let trips = if long { LONG } else { 1 };
         let stride = self.layout.arena_bytes.next_multiple_of(ALIGN) as usize;
         let mut arenas = vec![0; stride * SAMPLES];
         for (sample, arena) in arenas.chunks_exact_mut(stride).enumerate() {
@@ -158,6 +174,7 @@ impl Proof {
                 let bytes = EACH * column.elem.size();
                 arena[self.at(*to)..][..bytes].copy_from_slice(&column.bytes[sample * bytes..][..bytes]);
             }
+            arena[self.at(self.trips)..][..8].copy_from_slice(&trips.to_le_bytes());
         }
         launcher.run(Batch {
             owner: 0,
@@ -172,6 +189,14 @@ impl Proof {
         })?;
         launcher.fetch(0, &mut arenas)?;
         launcher.forget(0);
+        for place in 0..EACH as i64 {
+            let got = i64::from_le_bytes(first(&arenas[self.at(self.counts) + 8 * place as usize..]));
+            let (want, operands) = (trips * (place + 1), vec![Scalar::I64(place), Scalar::I64(trips)]);
+            if got != want {
+                let (got, want) = (Scalar::I64(got), Scalar::I64(want));
+                return Ok(Some(Wrong { what: "a sum in a loop".to_owned(), operands, got, want }));
+            }
+        }
         let one = |check| (0..LEN).find_map(|k| self.wrong(check, k, &arenas[k / EACH * stride..]));
         Ok(self.checks.iter().find_map(one))
     }
@@ -195,6 +220,23 @@ impl Proof {
         let got = widened(check.elem, &arena[self.at(check.to) + k % EACH * check.elem.size()..]);
         (!got.same(want)).then(|| Wrong { what: check.formula.name(), operands, got, want })
     }
+}
+
+/// A kernel that adds the number of each place and one to a count, again and again.
+fn counting(trips: BufId, counts: BufId) -> Kernel {
+    let mut b = KernelBuilder::new("loop", Some(Parallel { len: EACH as u64, align: 16 }), 1);
+    let (lo, hi, none, one) = (b.lo(), b.hi(), b.index(0), b.index(1));
+    let trips = b.load(trips, DType::I64, Index::at(0));
+    b.for_loop(lo, hi, true, |b, i| {
+        let more = b.op(ScalarOp::IAdd, &[i, one]);
+        b.store(counts, Index::var(i), none);
+        b.for_loop(none, trips, false, |b, _| {
+            let count = b.load(counts, DType::I64, Index::var(i));
+            let count = b.op(ScalarOp::IAdd, &[count, more]);
+            b.store(counts, Index::var(i), count);
+        });
+    });
+    b.finish()
 }
 
 /// The first bytes, zeros behind them if there are fewer.

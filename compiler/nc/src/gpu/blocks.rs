@@ -1,6 +1,7 @@
 //! How many blocks of a graphics processor a sample gets.
 
-use nc_ir::kernel::{Block, Program, Role, Stmt};
+use nc_ir::kernel::{Block, Kernel, Program, Role, Scalar, Step, Stmt, Trips, Val};
+use std::collections::BTreeMap;
 
 /// Bytes that a tick may touch before one block is too few: blocks that wait for each other take a microsecond and more
 /// each time.
@@ -21,6 +22,68 @@ pub fn blocks(program: &Program, samples: Option<u64>) -> u32 {
     let wanted = if bytes < ALONE { 1 } else { bytes.div_ceil(EACH).min(MOST) };
     let most = samples.map_or(MOST, |n| TOTAL / n.max(1));
     wanted.min(most).max(1) as u32
+}
+
+/// Iterations of a tick, for each thread of a block, before one block of Vulkan is too few: about what a dispatch more costs.
+const STEPS: u64 = 2048;
+/// Iterations of each thread that are too many for some devices, however many samples there are.
+const TOO_MANY: u64 = 32768;
+/// Iterations of a loop whose extent is not known.
+const UNKNOWN: u64 = 16;
+
+/// How many blocks a sample gets through Vulkan, whose blocks do not wait for each other: by what a tick touches or has to
+/// compute.
+pub fn blocks_of_vulkan(program: &Program, samples: Option<u64>) -> u32 {
+    let each = work(program) / u64::from(nc_mlir::gpu::THREADS);
+    let most = samples.map_or(MOST, |n| TOTAL / n.max(1));
+    let wanted = u64::from(blocks(program, samples)).max(each.div_ceil(STEPS).min(most));
+    wanted.max(each.div_ceil(TOO_MANY).min(MOST)).max(1) as u32
+}
+
+/// Iterations of all loops in a tick, about; events as if one in [`ACTIVE`] were there.
+fn work(program: &Program) -> u64 {
+    fn of_steps(steps: &[Step], program: &Program) -> u64 {
+        steps.iter().fold(0, |sum: u64, s| {
+            sum.saturating_add(match s {
+                Step::Kernel(k) => of_kernel(k, program),
+                Step::Loop { trips, body, .. } => {
+                    let trips = if let Trips::Known(n) = trips { *n } else { UNKNOWN };
+                    of_steps(body, program).saturating_mul(trips)
+                }
+                Step::If { then_steps, else_steps, .. } => {
+                    of_steps(then_steps, program).max(of_steps(else_steps, program))
+                }
+            })
+        })
+    }
+    fn of_kernel(k: &Kernel, program: &Program) -> u64 {
+        let mut known = BTreeMap::from([(Kernel::LO, 0), (Kernel::HI, k.parallel.map_or(0, |p| p.len as i64))]);
+        k.body.each(&mut |s| {
+            if let Stmt::Const { dst, value: Scalar::I64(n) } = s {
+                known.insert(*dst, *n);
+            }
+        });
+        inside(&k.body, program, &known)
+    }
+    fn inside(block: &Block, program: &Program, known: &BTreeMap<Val, i64>) -> u64 {
+        block.stmts.iter().fold(0, |sum: u64, s| {
+            sum.saturating_add(match s {
+                Stmt::For { lo, hi, body, .. } => {
+                    let trips = known.get(lo).zip(known.get(hi)).map(|(lo, hi)| hi.saturating_sub(*lo).max(0) as u64);
+                    trips.unwrap_or(UNKNOWN).saturating_mul(1 + inside(body, program, known))
+                }
+                Stmt::Events { list, one, .. } => {
+                    let len = program.lists.get(list.index()).map_or(0, |l| l.len / ACTIVE);
+                    len.saturating_mul(1 + inside(&one.body, program, known))
+                }
+                Stmt::If { then_body, else_body, .. } => {
+                    inside(then_body, program, known).max(inside(else_body, program, known))
+                }
+                _ => 0,
+            })
+        })
+    }
+    of_steps(&program.steps, program)
 }
 
 /// Bytes that a tick reads and writes, about: all states, constants that are read for every event at a tenth, all others
@@ -111,5 +174,26 @@ mod tests {
         // Many samples fill the device by themselves.
         assert_eq!([1, 4, 32, 512, 1024].map(|n| of(0, 1 << 20, 0, Some(n))), [128, 32, 4, 1, 1]);
         assert_eq!(of(2, 2, 2, Some(1000)), 1);
+    }
+
+    #[test]
+    fn blocks_of_vulkan_follow_from_what_a_tick_computes() {
+        // A product of so many rows and columns.
+        let product = |rows: i64, columns: i64| {
+            let mut p = Program::new("m", 1);
+            let mut b = KernelBuilder::new("product", Some(nc_ir::kernel::Parallel { len: rows as u64, align: 1 }), 1);
+            let (lo, hi, zero, end) = (b.lo(), b.hi(), b.index(0), b.index(columns));
+            b.for_loop(lo, hi, true, |b, _| b.for_loop(zero, end, false, |_, _| {}));
+            p.push(b.finish());
+            p
+        };
+        assert_eq!(work(&product(1000, 1000)), 1000 * 1001);
+        let of = |rows, columns, samples| blocks_of_vulkan(&product(rows, columns), samples);
+        assert_eq!(of(100, 1000, None), 1);
+        assert_eq!(of(1000, 2000, None), 2);
+        assert_eq!(of(1000, 64_000, None), 62);
+        assert_eq!(of(100_000, 64_000, None), 128);
+        // With many samples one block does, unless that is too much for it.
+        assert_eq!([of(1000, 2000, Some(128)), of(1000, 64_000, Some(128))], [1, 4]);
     }
 }

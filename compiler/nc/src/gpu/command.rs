@@ -26,8 +26,7 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     arches.sort();
     arches.dedup();
     check(&emit, &arches)?;
-    // Blocks cannot wait for each other through Vulkan.
-    let alone = emit.contains(&Emit::Spirv) || arches.iter().any(|a| matches!(a, Arch::Vulkan(_)));
+    let vulkan = emit.contains(&Emit::Spirv) || arches.iter().any(|a| matches!(a, Arch::Vulkan(_)));
     let loaded = driver::load(&args.model, &[], reporter)?;
     let (module, mut times) = (loaded.module, loaded.times);
     let stem = args.model.model.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -47,9 +46,9 @@ pub fn compile(args: &CompileArgs, reporter: &mut Reporter) -> Outcome {
     }
     let (face, dt) = (face_of(&module)?, module.dt.map(|dt| dt.0));
     let wanted = Wanted::of(&args.gpu, args.samples);
-    let compiled = lower(module, &options, &wanted, alone)?;
+    let compiled = lower(module, &options, &wanted, vulkan)?;
     if arches.is_empty() {
-        arches = arches_of(compiled.program.parts);
+        arches = arches_of(&compiled.program);
     }
     times.extend(compiled.times.iter().map(|p| (p.pass.to_owned(), p.time)));
     let (program, layout) = (&*compiled.program, &*compiled.layout);

@@ -17,12 +17,12 @@ use crate::machine::extents;
 use nc_compiler::Compiled;
 use nc_gpu::bundle::Bundle;
 use nc_gpu::proof::Proof;
-use nc_gpu::{Binary, Launcher, Line, Plan, Port, ProofCode, State, VULKAN};
+use nc_gpu::{Binary, Course, Launcher, Line, Plan, Port, ProofCode, State, VULKAN};
 use nc_ir::graph::Module;
 use nc_ir::kernel::Program;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::{DType, Diagnostic};
-use nc_mlir::gpu::{Arch, Arithmetic, Kernels, code as code_from, launch};
+use nc_mlir::gpu::{Arch, Arithmetic, Kernels, code as code_from, course, launch, phase};
 use nc_runtime::run::{Engine, Face, Image, LineHome, Machine, Parts, StateHome};
 use std::sync::Arc;
 
@@ -35,10 +35,11 @@ const NVIDIA: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
 /// Code for Vulkan: which of them a device gets is proven when it runs.
 const BOTH: [Arch; 2] = [Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Exact)];
 
-/// The architectures that code of a program in so many parts can be written for.
-fn arches_of(parts: u32) -> Vec<Arch> {
-    // Blocks of Vulkan cannot wait for each other.
-    NVIDIA.into_iter().chain(BOTH.into_iter().filter(|_| parts == 1)).collect()
+/// The architectures that code of a program can be written for.
+fn arches_of(program: &Program) -> Vec<Arch> {
+    // Blocks of Vulkan cannot wait for each other: with several of them a host goes through the phases of a tick.
+    let vulkan = program.parts == 1 || course(program).is_some();
+    NVIDIA.into_iter().chain(BOTH.into_iter().filter(|_| vulkan)).collect()
 }
 
 /// How a model is made ready for a graphics processor.
@@ -70,25 +71,37 @@ impl Wanted {
     }
 }
 
-/// Compiles a model into kernels for as many blocks as are wanted; for one if `alone`, since blocks cannot wait for each other
-/// where they will run.
+/// Compiles a model into kernels for as many blocks as are wanted, or as suit it and, if so, Vulkan.
 ///
 /// # Errors
-/// What the passes refuse; E0873 for more than one block if `alone`.
-pub fn lower(module: Module, options: &nc_compiler::Options, wanted: &Wanted, alone: bool) -> Result<Compiled, Errors> {
+/// What the passes refuse; E0873 for more than one block for Vulkan where values decide what runs.
+pub fn lower(
+    module: Module,
+    options: &nc_compiler::Options,
+    wanted: &Wanted,
+    vulkan: bool,
+) -> Result<Compiled, Errors> {
     let with = |parts, module| nc_compiler::compile(module, &nc_compiler::Options { parts, ..options.clone() });
-    if alone {
-        if let Some(blocks) = wanted.blocks.filter(|n| *n > 1) {
-            let text = format!("{blocks} blocks of a sample wait for each other, and blocks cannot through Vulkan");
+    let refused = |compiled: &Compiled| vulkan && compiled.program.parts > 1 && course(&compiled.program).is_none();
+    if let Some(blocks) = wanted.blocks {
+        let compiled = with(blocks, module)?;
+        if refused(&compiled) {
+            let text = format!(
+                "values decide which kernels of `{}` run, and the {blocks} blocks of a sample cannot wait for each other \
+                 through Vulkan",
+                compiled.program.name
+            );
             return Err(Diagnostic::error_nowhere("E0873", text).with_hint("take --blocks 1").into());
         }
-        return Ok(with(1, module)?);
-    }
-    if let Some(blocks) = wanted.blocks {
-        return Ok(with(blocks, module)?);
+        return Ok(compiled);
     }
     let one = with(1, module.clone())?;
-    Ok(match blocks::blocks(&one.program, wanted.samples) {
+    let blocks = match vulkan {
+        true if course(&one.program).is_none() => 1,
+        true => blocks::blocks_of_vulkan(&one.program, wanted.samples),
+        false => blocks::blocks(&one.program, wanted.samples),
+    };
+    Ok(match blocks {
         1 => one,
         several => with(several, module)?,
     })
@@ -162,6 +175,7 @@ fn plan_of(compiled: &Compiled, face: &Face, dt: Option<f64>) -> Result<Plan, Di
     let entry = launch(PREFIX);
     let mut plan = Plan::of(&compiled.program, &compiled.layout, &entry.symbol, entry.threads);
     plan.dt = dt;
+    plan.course = course(&compiled.program).map(|c| Course::of(&c, |n| phase(PREFIX, n)));
     plan.inputs = face.inputs.iter().map(port).collect();
     plan.outputs = face.outputs.iter().map(port).collect();
     plan.probes = face.probes.iter().map(port).collect();
@@ -227,7 +241,7 @@ pub fn on_host(compiled: &Compiled, face: &Face, shelf: Option<&Shelf>) -> Resul
     plan.threads = HOST_THREADS;
     let kernels = Kernels::compile(program, layout, HOST_THREADS).map_err(refused)?;
     if shelf.is_some() {
-        for arch in arches_of(plan.parts) {
+        for arch in arches_of(program) {
             code_of(program, layout, arch, shelf)?;
             if let Arch::Vulkan(arithmetic) = arch {
                 proof_of(&Proof::new().map_err(fault)?, arithmetic, shelf)?;
@@ -259,7 +273,7 @@ pub fn code(
     let mut arches = match &found {
         Ok(Found::Cuda(..)) => NVIDIA.to_vec(),
         Ok(Found::Vulkan(_)) => BOTH.to_vec(),
-        Err(_) => arches_of(plan.parts),
+        Err(_) => arches_of(program),
     };
     if !nc_mlir::AVAILABLE {
         // What is wrong with a device comes after: without code there is nothing to run on it.
@@ -280,7 +294,8 @@ pub fn code(
         }
         Found::Vulkan(mut named) => {
             let arithmetic = named.verdict(|proof, arithmetic| proof_of(proof, arithmetic, shelf))?;
-            named.device.take(&plan, &code_of(program, layout, Arch::Vulkan(arithmetic), shelf)?)?;
+            let arch = Arch::Vulkan(arithmetic);
+            named.device.take(&plan, arch.name(), &code_of(program, layout, arch, shelf)?)?;
             launcher(plan, Box::new(named.device)).map_err(fault)?
         }
     }
@@ -365,7 +380,7 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64, wanted: &Wanted) -> Result<(B
                 })
             })?;
             let arch = Arch::Vulkan(arithmetic).name();
-            named.device.take(plan, bundle.code_for(arch).0.ok_or_else(|| none(arch))?)?;
+            named.device.take(plan, arch, bundle.code_for(arch).0.ok_or_else(|| none(arch))?)?;
             launcher(plan.clone(), Box::new(named.device))
         }
     };
