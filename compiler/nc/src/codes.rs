@@ -191,8 +191,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "E0861",
         "a piece of a compilation that the target does not have",
         "What `--emit` can write depends on the target: Cranelift's intermediate representation and objects are those of \
-         cpu, MLIR and LLVM's intermediate representation those of llvm and gpu, PTX that of gpu. Graphs and kernels come \
-         with all of these, assembly language with cpu and llvm.",
+         cpu, MLIR and LLVM's intermediate representation those of llvm and gpu, PTX and SPIR-V those of gpu. Graphs and kernels \
+         come with all of these, assembly language with cpu and llvm. Where --arch names vulkan only, nothing goes through LLVM.",
     ),
     (
         "E0862",
