@@ -1,7 +1,7 @@
 //! Bundles: what is written reads back, and what is broken is refused before anything runs.
 
 use nc_gpu::bundle::{ARENA, Bundle, CONSTS, MANIFEST};
-use nc_gpu::{Binary, Plan, ProofCode, VULKAN};
+use nc_gpu::{Binary, Course, Plan, ProofCode, Turn, VULKAN};
 use nc_ir::Diagnostic;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::testing::Case;
@@ -30,6 +30,11 @@ fn bundle(seed: u64) -> (Program, Layout, Bundle) {
     layout.reset(&program, &mut arena);
     let consts = layout.const_pool(&program);
     (program, layout, Bundle { plan, arena, consts, code, proofs })
+}
+
+/// Loops so deep around the first phase.
+fn nested(depth: u32) -> Vec<Turn> {
+    (0..depth).fold(vec![Turn::Phase(0)], |body, _| vec![Turn::Loop { trips: 2, body }])
 }
 
 /// What code for Vulkan begins with, the least byte first.
@@ -112,7 +117,11 @@ fn broken_bundles_are_refused() {
     };
     let proof = |p: &mut Plan| p.proof.take().expect("a proof");
     assert!(with(&|p| p.binaries[0].file = "kernels.vulkan.spv".to_owned()).contains("there twice"));
-    assert!(with(&|p| p.parts = 2).contains("2 parts"));
+    assert!(with(&|p| p.parts = 2).contains("without a course"));
+    for order in [vec![Turn::Phase(1)], vec![Turn::Loop { trips: 1, body: vec![Turn::Phase(7)] }], nested(9)] {
+        let course = Course { entries: vec!["nc_phase0".to_owned()], order };
+        assert!(with(&|p| p.course = Some(course.clone())).contains("course is none"));
+    }
     assert!(with(&|p| drop(proof(p))).contains("proof"));
     assert!(with(&|p| drop(p.binaries.pop())).contains("vulkan-exact"));
     assert!(with(&|p| p.binaries[2].arch = "vulkan".to_owned()).contains("once each"));

@@ -1,6 +1,6 @@
 //! A device of Vulkan in earnest: Mesa's software device where it is installed. The program is `add.comp`.
 
-use nc_gpu::{Buffer, Device as _, Launcher, Plan, Role, VERSION, Vulkan, vulkan};
+use nc_gpu::{Buffer, Device as _, Launcher, Plan, Role, VERSION, VULKAN, Vulkan, vulkan};
 use nc_ir::kernel::abi::{Array, Batch, Remote as _};
 
 const CODE: &[u8] = include_bytes!("add.spv");
@@ -46,6 +46,7 @@ fn plan() -> Plan {
         lines: Vec::new(),
         kernels: vec!["add to the state".to_owned()],
         binaries: Vec::new(),
+        course: None,
         proof: None,
     }
 }
@@ -107,7 +108,7 @@ fn launches_are_cut_into_pieces_and_give_the_same() {
         if staged {
             v.stage();
         }
-        v.take(&plan(), CODE).expect("code");
+        v.take(&plan(), VULKAN[1], CODE).expect("code");
         assert!(v.name().starts_with("llvmpipe") && v.name().contains("(vulkan 1."), "{}", v.name());
         let launcher = Launcher::new(plan(), Box::new(v)).expect("a plan");
         launcher.fits().expect("one block");
@@ -165,15 +166,16 @@ fn code_that_is_none_is_refused() {
     let mut swapped = CODE.to_vec();
     swapped[..4].reverse();
     for code in [&CODE[..CODE.len() - 1], &swapped, b"", b"\x03\x02", b".version 8.0\n"] {
-        let e = v.take(&plan(), code).expect_err("no code");
+        let e = v.take(&plan(), VULKAN[1], code).expect_err("no code");
         assert!(e.code == "E0871" && e.message.contains("not words of SPIR-V"), "{e:?}");
     }
+    assert!(v.take(&plan(), "sm_80", CODE).expect_err("another's code").message.contains("code for sm_80"));
     let mut other = plan();
     other.threads = 1 << 20;
-    assert!(v.take(&other, CODE).expect_err("too many threads").message.contains("1048576 threads"));
+    assert!(v.take(&other, VULKAN[1], CODE).expect_err("too many threads").message.contains("1048576 threads"));
     other = plan();
     other.parts = 3;
-    let e = v.take(&other, CODE).expect_err("blocks that wait");
+    let e = v.take(&other, VULKAN[1], CODE).expect_err("blocks that wait");
     assert!(e.code == "E0873" && e.message.contains("3 blocks"), "{e:?}");
     assert!(e.hint.is_some_and(|h| h.contains("--blocks 1")));
     let empty = Launcher::new(plan(), Box::new(v)).expect("a plan");

@@ -465,7 +465,7 @@ pub enum GpuArch {
     /// NVIDIA, compute capability 9.0 and up.
     #[value(name = "sm_90")]
     Sm90,
-    /// Any with Vulkan 1.2, one block to a sample.
+    /// Any with Vulkan 1.2.
     Vulkan,
 }
 
@@ -591,7 +591,7 @@ pub struct CompileArgs {
     /// What to compile for
     #[arg(long, value_enum, default_value_t = CompileTarget::Cpu)]
     pub target: CompileTarget,
-    /// Graphics processors to write code for, for the target gpu; all by default, vulkan only if a sample has one block
+    /// Graphics processors to write code for, for the target gpu; all that suit the model and its blocks by default
     #[arg(long, value_enum, value_delimiter = ',')]
     pub arch: Vec<GpuArch>,
     /// The folder to write to; made if it does not exist

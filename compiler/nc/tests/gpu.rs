@@ -7,6 +7,29 @@ use sha2::Digest;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A model whose inputs decide which kernels run.
+const CHOICE: &str = "module \"Choice\" {
+  seed = 0
+  const c0: f32 = [0.0]
+  graph {
+    param %0 \"x\": f32[2000]
+    param %1 \"first\": bool
+    %2: f32[2000] = cond(%1, %0) then_body {
+      param %0: f32[2000]
+      %1: f32[2000] = neg(%0)
+      give (%1)
+    } else_body {
+      param %0: f32[2000]
+      %1: f32[2000] = sqrt(%0)
+      give (%1)
+    }
+  }
+  input \"x\" = %0
+  input \"first\" = %1
+  output \"y\" = %2
+}
+";
+
 fn emit(p: &Place, what: &str) -> Ran {
     p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--emit", what, "-o", "out"])
 }
@@ -20,6 +43,10 @@ fn lif() -> Place {
     let p = Place::with(LIF);
     p.npz("in.npz", &[("i", currents(20, None, 40))]);
     p
+}
+
+fn text_of(p: &Place, file: &str) -> String {
+    std::fs::read_to_string(p.path(file)).expect("a text")
 }
 
 /// Whether the machine of the test has a driver and a device.
@@ -37,9 +64,12 @@ fn what_is_not_there_is_refused_by_name() {
     };
     let e = gpu(&["--arch", "vulkan", "--emit", "llvm"]).fails("E0861").err;
     assert!(e.contains("the way to Vulkan") && e.contains("spirv"), "{e}");
+    // Blocks that run what values decide wait for each other, which they cannot through Vulkan.
+    p.write("c.graph", CHOICE);
     for more in [["--arch", "vulkan"], ["--emit", "spirv"]] {
-        let e = gpu(&[&more[..], &["--blocks", "3"]].concat()).fails("E0873").err;
-        assert!(e.contains("3 blocks") && e.contains("take --blocks 1"), "{e}");
+        let all = ["compile", "c.graph", "--target", "gpu", "-o", "out", "--blocks", "3"];
+        let e = p.nc(&[&all[..], &more].concat()).fails("E0873").err;
+        assert!(e.contains("the 3 blocks") && e.contains("take --blocks 1"), "{e}");
     }
     assert!(p.nc(&["compile", "m.nd", "--emit", "ptx", "-o", "out"]).fails("E0861").err.contains("clif"));
     assert_eq!(p.nc(&["compile", "m.nd", "--target", "gpu", "--arch", "sm_10", "-o", "out"]).code, Some(2));
@@ -102,9 +132,14 @@ fn a_bundle_has_all_that_a_host_needs() {
     }
     p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "sm_80", "-o", "one"]).ok();
     assert_eq!(names(&p.path("one")), ["arena.bin", "consts.bin", "gpu.json", "kernels.sm_80.ptx"]);
-    // Blocks that wait for each other are not for Vulkan.
+    // Several blocks run in phases through Vulkan, but not where values decide what they run.
     p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--blocks", "2", "-o", "two"]).ok();
-    assert_eq!(names(&p.path("two")), all);
+    assert_eq!(names(&p.path("two")), [&all[..], &vulkan[..], &proof[..]].concat());
+    let plan: nc_gpu::Plan = serde_json::from_str(&text_of(&p, "two/gpu.json")).expect("a plan");
+    assert!(plan.course.is_some_and(|c| c.entries[0] == "nc_phase0"));
+    p.write("c.graph", CHOICE);
+    p.nc(&["compile", "c.graph", "--target", "gpu", "--blocks", "2", "-o", "choice"]).ok();
+    assert_eq!(names(&p.path("choice")), all);
     p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--emit", "spirv", "-o", "way"]).ok();
     assert_eq!(names(&p.path("way")), ["m.spirv.mlir", "m.spv"]);
     let written = |name: &str| std::fs::read(p.path(name)).expect("a file");
@@ -155,8 +190,6 @@ fn kept_code_is_taken_and_what_is_broken_is_not() {
         // Filled by a run on this processor, too: for all architectures, with the proof of devices of Vulkan.
         run(&p, "gpu-host", &["--kernel-cache", "filled"]).ok();
         assert_eq!(names(&p.path("filled")).len(), 6);
-        run(&p, "gpu-host", &["--kernel-cache", "wide", "--blocks", "2"]).ok();
-        assert_eq!(names(&p.path("wide")).len(), 2);
     } else {
         assert!(compile("fourth", &[]).fails("E0874").err.contains(&name));
         run(&p, "gpu", &["--kernel-cache", "kept"]).fails("E0874");
@@ -194,69 +227,6 @@ fn threads_on_this_processor_give_what_the_interpreter_gives() {
     assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
     let timed = run(&p, "gpu-host", &["--repeat", "2", "--timings", "json"]).ok().out;
     assert!(timed.contains("\"samples\":5"), "{timed}");
-}
-
-/// Mesa's software device through Vulkan, or the one that NC_GPU_DEVICE names; without one, or without code to run on it,
-/// a test is skipped by its name.
-fn through_vulkan(test: &str) -> Option<String> {
-    let name = std::env::var("NC_GPU_DEVICE").unwrap_or_else(|_| "llvmpipe".to_owned());
-    let there = nc_gpu::Vulkan::open(Some(&name)).map(drop).map_err(|e| e.message);
-    let has_code = if cfg!(feature = "mlir") { Ok(()) } else { Err("this build makes no code".to_owned()) };
-    match has_code.and(there) {
-        Ok(()) => Some(name),
-        Err(e) => {
-            eprintln!("skipped: {test}: {e}");
-            None
-        }
-    }
-}
-
-#[test]
-fn a_device_of_vulkan_gives_what_the_interpreter_gives() {
-    let Some(device) = through_vulkan("a_device_of_vulkan_gives_what_the_interpreter_gives") else { return };
-    let p = lif();
-    let of = |target: &str, more: &[&str]| {
-        let file = format!("{target}.npz");
-        let ran = run(&p, target, &[&["--output", file.as_str()], more].concat()).ok();
-        (["spikes", "v", "P.v"].map(|n| p.array(&file, n)), ran.err)
-    };
-    let named = ["--device", &device];
-    for samples in [None, Some(5)] {
-        p.npz("in.npz", &[("i", currents(20, samples, 40))]);
-        let want = of("interp", &[]).0;
-        let (got, said) = of("gpu", &named);
-        assert_eq!(got, want);
-        assert!(said.contains("running on") && said.contains("(vulkan 1."), "{said}");
-        // State leaves the device and comes back.
-        run(&p, "gpu", &["--steps", "7", "--checkpoint", "c", "--device", &device]).ok();
-        run(&p, "gpu", &["--resume", "c", "--steps", "5", "--output", "a.npz", "--device", &device]).ok();
-        run(&p, "interp", &["--resume", "c", "--steps", "5", "--output", "b.npz"]).ok();
-        assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
-    }
-    let timed = run(&p, "gpu", &["--repeat", "2", "--timings", "json", "--device", &device]).ok().out;
-    assert!(timed.contains("device_seconds"), "{timed}");
-    // A bundle, by a build that needs nothing but the driver; the proof of another version is not believed.
-    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "vulkan", "-o", "b"]).ok();
-    let bundle = |more: &[&str]| p.nc(&[&["run", "b", "--input", "in.npz", "--output", "b.npz"], more].concat());
-    bundle(&named).ok();
-    assert_eq!(p.array("b.npz", "v"), of("interp", &[]).0[1]);
-    let manifest = std::fs::read_to_string(p.path("b/gpu.json")).expect("a manifest");
-    let (head, rest) = manifest.split_once("\"program\": \"").expect("the proof's program");
-    p.write("b/gpu.json", &format!("{head}\"program\": \"0{}", &rest[1..]));
-    assert!(bundle(&named).fails("E0872").err.contains("another version's proof"));
-}
-
-#[test]
-fn models_run_through_vulkan() {
-    let Some(device) = through_vulkan("models_run_through_vulkan") else { return };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let p = Place::new();
-    for test in ["tests/filetests/run", "tests/filetests/operators"] {
-        let paths = root.join(test).display().to_string();
-        if Path::new(&paths).exists() {
-            p.nc(&["test", "--target", "gpu", "--device", &device, &paths]).ok();
-        }
-    }
 }
 
 /// Registers, and bytes of spills of it and its functions, of each entry of a file of PTX.
