@@ -53,7 +53,7 @@ fn run(spoil: Spoil) -> Option<Wrong> {
     };
     // SAFETY: the interpreter keeps to the memory of the program.
     let host = unsafe { Host::new(1, launch) };
-    proof.check(&Launcher::new(plan, Box::new(host)).expect("a plan")).expect("no failure")
+    proof.check(&Launcher::new(plan, Box::new(host)).expect("a plan"), false).expect("no failure")
 }
 
 #[test]
@@ -111,4 +111,8 @@ fn one_wrong_result_is_found_and_named() {
         assert_eq!(wrong.what, name);
         assert!(!wrong.got.same(wrong.want));
     }
+    // A loop that ended early.
+    let spoil: Spoil = Box::new(|f| f("counts", &|k, bytes| bytes[0] -= u8::from(k == 5)));
+    let wrong = run(spoil).expect("found");
+    assert_eq!((wrong.what.as_str(), wrong.want), ("a sum in a loop", Scalar::I64(6)));
 }
