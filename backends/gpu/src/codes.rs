@@ -17,8 +17,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "E0871",
         "the graphics processor failed",
         "The driver refused a call, or a kernel failed on the device. The message has the call and the driver's own name \
-         for the failure; out of memory is the most usual. Code that is none is refused before a driver sees it. The state of \
-         the run is lost.",
+         for the failure; out of memory is the most usual. A device that ended a loop before its end is told of here as \
+         well. Code that is none is refused before a driver sees it. The state of the run is lost.",
     ),
     (
         "E0872",
@@ -31,7 +31,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "more blocks than the graphics processor runs at a time",
         "The blocks of a sample wait for each other in every tick, so that all of them must run at the same time. The message \
          says how many the model was compiled for and how many of these the device can run at a time. Compile or run the \
-         model with fewer: `--blocks N`. Through Vulkan blocks cannot wait for each other at all.",
+         model with fewer: `--blocks N`. Through Vulkan blocks cannot wait for each other: what they run is launched in order, \
+         and where values of the model decide which kernels run, a sample has one block.",
     ),
     (
         "E0876",
@@ -40,7 +41,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
          to change, on some thousand operands, once in a run of nc, and the results are held against the reference. The \
          message has the first that differs: the operations, the operands with their bits, what the device gave and what is \
          right. So no result of this device could be trusted, and none is given. A driver may be at fault that fuses or \
-         reorders operations, or loses subnormal numbers or signs of zeros: take a newer one, another device with --device, or \
-         `--target cpu`.",
+         reorders operations, loses subnormal numbers or signs of zeros, or ends loops early: take a newer one, another device \
+         with --device, or `--target cpu`.",
     ),
 ];
