@@ -16,6 +16,7 @@ mod ops;
 pub(crate) mod owned;
 mod portable;
 pub(crate) mod threads;
+mod wide;
 
 use crate::error::Unsupported;
 use crate::gpu::Arithmetic;
@@ -208,6 +209,8 @@ pub(crate) fn team_kernel<'c>(
         let mut iterations = &a[TEAM_PARAMS..];
         if let (Side::Spirv(Arithmetic::Portable), Some((fault, rest))) = (blocks.side, iterations.split_last()) {
             (e.ir.fault, iterations) = (Some(*fault), rest);
+            // There are fewer samples than 2^63.
+            e.ir.zero = Some(e.ir.by("arith.shrui", a[6], 63));
         }
         let threads = Threads { id: a[5], count: blocks.threads, meet, shared: (shared, scratch), quiet: false };
         e.threads = Some(threads);

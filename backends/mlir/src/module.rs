@@ -35,7 +35,7 @@ impl Session {
         let registry = DialectRegistry::new();
         register_all_dialects(&registry);
         let context = Context::new_with_registry(&registry, false);
-        for dialect in ["func", "scf", "arith", "math", "llvm", "gpu", "nvvm", "vector", "spirv"] {
+        for dialect in ["func", "scf", "arith", "math", "llvm", "gpu", "nvvm", "spirv"] {
             context.get_or_load_dialect(dialect);
         }
         register_all_llvm_translations(&context);

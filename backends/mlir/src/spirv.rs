@@ -12,10 +12,9 @@ use melior::ir::{Attribute, Block, Identifier, Location, Module, Region, RegionL
 use nc_ir::kernel::Program;
 use nc_ir::kernel::abi::Layout;
 
-/// To the dialect of SPIR-V. Integers of 128 bits become pairs first.
-const TO_SPIRV: &str = "builtin.module(canonicalize,cse,gpu.module(arith-emulate-wide-int{widest-int-supported=64},\
-                        canonicalize,cse,convert-scf-to-spirv,convert-arith-to-spirv,convert-vector-to-spirv,\
-                        canonicalize,cse))";
+/// To the dialect of SPIR-V.
+const TO_SPIRV: &str =
+    "builtin.module(canonicalize,cse,gpu.module(convert-scf-to-spirv,convert-arith-to-spirv,canonicalize,cse))";
 
 /// What a device must be able to do: version, capabilities and extensions of SPIR-V.
 pub(crate) const NEEDS: &str = "#spirv.vce<v1.5, [Shader, Int64, Int8, Int16, Float64, PhysicalStorageBufferAddresses, \

@@ -4,9 +4,9 @@
 //! `a * b - 0`. Exact results are a 128-bit number times a power of two, rounded in one place, [`pack`].
 
 use super::expand::Helper;
+use super::wide::Wide;
 use crate::error::Unsupported;
 use crate::ir::{Cmp, Ir, V, Write};
-use melior::ir::r#type::IntegerType;
 use nc_ir::kernel::{Scalar, ScalarOp};
 
 const INFINITY: i64 = 0x7ff0 << 48;
@@ -51,40 +51,19 @@ fn unpack<'c>(ir: &mut Ir<'c>, x: V<'c>) -> Parts<'c> {
     Parts { sign, e, m, zero, infinite, nan }
 }
 
-fn wide<'c>(ir: &mut Ir<'c>, x: V<'c>) -> V<'c> {
-    let i128 = IntegerType::new(ir.context, 128).into();
-    ir.op("arith.extui", &[x], i128)
-}
-
-/// `x` shifted right by `by` (an `i32`, not negative), its last bit set if others are lost.
-fn jam<'c>(ir: &mut Ir<'c>, x: V<'c>, by: V<'c>) -> V<'c> {
-    let by = ir.by("arith.minsi", by, 127);
-    let by = wide(ir, by);
-    let shifted = ir.bin("arith.shrui", x, by);
-    let back = ir.bin("arith.shli", shifted, by);
-    let lost = ir.cmp(Cmp::Ne, back, x);
-    let lost = wide(ir, lost);
-    ir.bin("arith.ori", shifted, lost)
-}
-
 /// Calls [`pack`] for `±s * 2^e`.
-fn packed<'c>(ir: &mut Ir<'c>, sign: V<'c>, s: V<'c>, e: V<'c>) -> V<'c> {
-    let i64 = ir.types.i64;
-    let high = ir.by("arith.shrui", s, 64);
-    let (high, low) = (ir.op("arith.trunci", &[high], i64), ir.op("arith.trunci", &[s], i64));
-    Helper::Pack.call(ir, &[sign, high, low, e])
+fn packed<'c>(ir: &mut Ir<'c>, sign: V<'c>, s: Wide<'c>, e: V<'c>) -> V<'c> {
+    Helper::Pack.call(ir, &[sign, s.high, s.low, e])
 }
 
 /// Rounds `±(high * 2^64 + low) * 2^e` to nearest even; 0 keeps the sign.
 pub(super) fn pack<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> V<'c> {
     let t = ir.types;
-    let (sign, high, low, e) = (a[0], a[1], a[2], a[3]);
-    let (high, low) = (wide(ir, high), wide(ir, low));
-    let s = ir.by("arith.shli", high, 64);
-    let s = ir.bin("arith.ori", s, low);
-    let zeros = ir.leading_zeros(s);
+    let (sign, e) = (a[0], a[3]);
+    let s = Wide { high: a[1], low: a[2] };
+    let zeros = s.leading_zeros(ir);
     let amount = ir.by("arith.andi", zeros, 127);
-    let s = ir.bin("arith.shli", s, amount);
+    let s = s.left(ir, amount);
     let zeros = ir.op("arith.trunci", &[zeros], t.i32);
     let e = ir.bin("arith.subi", e, zeros);
     // The exponent as it is stored; from 0 down the number is subnormal.
@@ -92,12 +71,10 @@ pub(super) fn pack<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> V<'c> {
     let one = ir.int(t.i32, 1);
     let below = ir.bin("arith.subi", one, e);
     let below = ir.by("arith.maxsi", below, 0);
-    let s = jam(ir, s, below);
-    let m = ir.by("arith.shrui", s, 64);
-    let (m, rest) = (ir.op("arith.trunci", &[m], t.i64), ir.op("arith.trunci", &[s], t.i64));
-    let more = ir.cmp_k(Cmp::Ne, rest, 0);
+    let s = s.jam(ir, below);
+    let more = ir.cmp_k(Cmp::Ne, s.low, 0);
     let more = ir.op("arith.extui", &[more], t.i64);
-    let m = ir.bin("arith.ori", m, more);
+    let m = ir.bin("arith.ori", s.high, more);
     let q = ir.by("arith.shrui", m, 11);
     let q = round(ir, q, m, 0x7ff, 0x400);
     let lower = ir.by("arith.subi", e, 1);
@@ -130,32 +107,30 @@ fn round<'c>(ir: &mut Ir<'c>, q: V<'c>, m: V<'c>, mask: i64, half: i64) -> V<'c>
 /// `x * y + z` with one rounding.
 pub(super) fn fma<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> V<'c> {
     let (x, y, z) = (unpack(ir, a[0]), unpack(ir, a[1]), unpack(ir, a[2]));
-    let (mx, my, mz) = (wide(ir, x.m), wide(ir, y.m), wide(ir, z.m));
     // The product's first bit is number 123 or 124, that of z number 123: a sum has room, and when bits are lost the other
     // term is so much larger that at most one leading bit cancels.
-    let product = ir.mul(mx, my);
-    let product = ir.by("arith.shli", product, 19);
-    let addend = ir.by("arith.shli", mz, 71);
+    let by = ir.i64(19);
+    let product = Wide::product(ir, x.m, y.m).left(ir, by);
+    let addend = Wide { high: ir.by("arith.shli", z.m, 71 - 64), low: ir.i64(0) };
     let ep = ir.add(x.e, y.e);
     let ep = ir.by("arith.addi", ep, -2150 - 19);
     let ez = ir.by("arith.addi", z.e, -1075 - 71);
     let (down, up) = (ir.bin("arith.subi", ep, ez), ir.bin("arith.subi", ez, ep));
     let (down, up) = (ir.by("arith.maxsi", down, 0), ir.by("arith.maxsi", up, 0));
-    let addend = jam(ir, addend, down);
-    let product = jam(ir, product, up);
+    let addend = addend.jam(ir, down);
+    let product = product.jam(ir, up);
     let e = ir.bin("arith.maxsi", ep, ez);
     let sign = ir.bin("arith.xori", x.sign, y.sign);
     let same = ir.cmp(Cmp::Eq, sign, z.sign);
-    let sum = ir.add(product, addend);
-    let difference = ir.bin("arith.subi", product, addend);
-    let swapped = ir.bin("arith.subi", addend, product);
-    let less = ir.cmp(Cmp::Ult, product, addend);
-    let magnitude = ir.select(less, swapped, difference);
-    let s = ir.select(same, sum, magnitude);
+    let sum = product.add(ir, addend);
+    let (difference, swapped) = (product.sub(ir, addend), addend.sub(ir, product));
+    let less = product.below(ir, addend);
+    let magnitude = swapped.select(ir, less, difference);
+    let s = sum.select(ir, same, magnitude);
     let of_difference = ir.select(less, z.sign, sign);
-    let is_none = ir.cmp_k(Cmp::Eq, magnitude, 0);
+    let some = magnitude.some(ir);
     let positive = ir.i64(0);
-    let of_difference = ir.select(is_none, positive, of_difference);
+    let of_difference = ir.select(some, of_difference, positive);
     let own = ir.select(same, sign, of_difference);
     let r = packed(ir, own, s, e);
     // What is infinite or no number.
@@ -204,12 +179,12 @@ pub(super) fn divide<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsuppor
 }
 
 /// `2 q`, and one more if there is a remainder.
-fn sticky<'c>(ir: &mut Ir<'c>, q: V<'c>, r: V<'c>) -> V<'c> {
+fn sticky<'c>(ir: &mut Ir<'c>, q: V<'c>, r: V<'c>) -> Wide<'c> {
     let more = ir.cmp_k(Cmp::Ne, r, 0);
     let more = ir.op("arith.extui", &[more], ir.types.i64);
     let q = ir.by("arith.shli", q, 1);
     let q = ir.bin("arith.ori", q, more);
-    wide(ir, q)
+    Wide::of(ir, q)
 }
 
 /// The square root, bit by bit: with an even exponent e, `sqrt(m * 2^e)` is the root of `m * 2^58` times `2^((e - 58) / 2)`.
@@ -335,7 +310,7 @@ pub(super) fn from_i64<'c>(ir: &mut Ir<'c>, x: V<'c>) -> V<'c> {
     let minus = ir.bin("arith.subi", zero, x);
     let negative = ir.cmp_k(Cmp::Slt, x, 0);
     let a = ir.select(negative, minus, x);
-    let (s, e) = (wide(ir, a), ir.int(ir.types.i32, 0));
+    let (s, e) = (Wide::of(ir, a), ir.int(ir.types.i32, 0));
     packed(ir, sign, s, e)
 }
 

@@ -123,7 +123,7 @@ impl<'c> Emitter<'c, '_> {
 
     /// For a division by `y`: whether it is 0, whether it is -1, and a divisor that is defined for all dividends (1 in
     /// both cases).
-    fn divisor(&mut self, y: V<'c>) -> (V<'c>, V<'c>, V<'c>) {
+    pub(super) fn divisor(&mut self, y: V<'c>) -> (V<'c>, V<'c>, V<'c>) {
         let i = &mut self.ir;
         let zero = i.cmp_k(Cmp::Eq, y, 0);
         let minus = i.cmp_k(Cmp::Eq, y, -1);

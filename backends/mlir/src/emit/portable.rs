@@ -71,7 +71,12 @@ impl<'c> Emitter<'c, '_> {
         let t = i.types;
         Some(match op {
             ScalarOp::FAdd => kept(i, "spirv.FAdd", &[x, y]),
-            ScalarOp::FSub => kept(i, "spirv.FSub", &[x, y]),
+            ScalarOp::FSub if how == Arithmetic::Exact => kept(i, "spirv.FSub", &[x, y]),
+            // Mesa's software device takes what is subtracted from itself for 0, infinities as well.
+            ScalarOp::FSub => {
+                let minus = self.portable(how, (ScalarOp::FNeg, ty), (y, y, y))?;
+                kept(&mut self.ir, "spirv.FAdd", &[x, minus])
+            }
             ScalarOp::FMul => kept(i, "spirv.FMul", &[x, y]),
             ScalarOp::Fma if how == Arithmetic::Exact => kept(i, "spirv.GL.Fma", &[x, y, z]),
             ScalarOp::FDiv if ty == ScalarType::F32 => self.help(Helper::F32Div, &[x, y]),
@@ -107,6 +112,22 @@ impl<'c> Emitter<'c, '_> {
             }
             ScalarOp::F32ToI32 | ScalarOp::F64ToI32 => saturated(i, x, t.i32),
             ScalarOp::F32ToI64 | ScalarOp::F64ToI64 => saturated(i, x, t.i64),
+            // Mesa makes one conversion, which rounds once, of this and one to `f32` that follows.
+            ScalarOp::I64ToF64 => {
+                let zero = i.zero?;
+                let r = i.op("arith.sitofp", &[x], t.f64);
+                let bits = bits_of(i, r);
+                let bits = i.bin("arith.ori", bits, zero);
+                i.op("arith.bitcast", &[bits], t.f64)
+            }
+            // The conversion of `arith.remsi` takes the least integer for a positive one.
+            ScalarOp::IRem => {
+                let (_, _, safe) = self.divisor(y);
+                let i = &mut self.ir;
+                let q = i.bin("arith.divsi", x, safe);
+                let whole = i.mul(q, safe);
+                i.bin("arith.subi", x, whole)
+            }
             ScalarOp::UMulHi if ty == ScalarType::I64 => mul_high(i, x, y),
             _ => return None,
         })

@@ -67,6 +67,9 @@ pub(crate) struct Ir<'c> {
     pub style: Style,
     /// Where to write that a loop did not run to its end, on devices that may end loops early.
     pub fault: Option<V<'c>>,
+    /// An `i64` that is 0 without looking like it, for devices that take a sum with 0.0 for its other term and a product with
+    /// it for 0.0.
+    pub zero: Option<V<'c>>,
     /// How deep regions nest here.
     depth: usize,
 }
@@ -261,13 +264,14 @@ impl<'c> Ir<'c> {
             spare: Block::new(&[(types.i64, at)]),
             style,
             fault: None,
+            zero: None,
             depth: 0,
         }
     }
 
     /// Another cursor at the same place.
     pub fn fork(&self) -> Ir<'c> {
-        Ir { block: self.block, fault: self.fault, depth: self.depth, ..Ir::new(self.context, self.style) }
+        Ir { block: self.block, fault: self.fault, zero: self.zero, depth: self.depth, ..Ir::new(self.context, self.style) }
     }
 
     /// What failed since the last call.
@@ -368,7 +372,7 @@ impl<'c> Ir<'c> {
         self.result(op, 0)
     }
 
-    /// How many bits before the first that is set.
+    /// How many bits of an `i32` or `i64` come before the first that is set.
     pub fn leading_zeros(&mut self, x: V<'c>) -> V<'c> {
         let ty = x.r#type();
         if self.style.spirv.is_none() {
@@ -378,13 +382,12 @@ impl<'c> Ir<'c> {
             return self.leading_zeros_of_word(x);
         }
         // By halves, since SPIR-V looks for bits of 32 only.
-        let half = if ty == self.types.i64 { self.types.i32 } else { self.types.i64 };
-        let bits = if ty == self.types.i64 { 32 } else { 64 };
-        let high = self.by("arith.shrui", x, bits);
+        let half = self.types.i32;
+        let high = self.by("arith.shrui", x, 32);
         let (high, low) = (self.op("arith.trunci", &[high], half), self.op("arith.trunci", &[x], half));
         let none = self.cmp_k(Cmp::Eq, high, 0);
-        let (of_high, of_low) = (self.leading_zeros(high), self.leading_zeros(low));
-        let of_low = self.by("arith.addi", of_low, bits);
+        let (of_high, of_low) = (self.leading_zeros_of_word(high), self.leading_zeros_of_word(low));
+        let of_low = self.by("arith.addi", of_low, 32);
         let zeros = self.select(none, of_low, of_high);
         self.op("arith.extui", &[zeros], ty)
     }
@@ -414,6 +417,15 @@ impl<'c> Ir<'c> {
 
     /// A constant.
     pub fn constant(&mut self, k: Scalar) -> V<'c> {
+        if let (Some(zero), Scalar::F32(_) | Scalar::F64(_)) = (self.zero, k)
+            && k.bits() == 0
+        {
+            let (zero, ty) = match k {
+                Scalar::F32(_) => (self.op("arith.trunci", &[zero], self.types.i32), self.types.f32),
+                _ => (zero, self.types.f64),
+            };
+            return self.op("arith.bitcast", &[zero], ty);
+        }
         let float = |ir: &Ir<'c>, ty, x| FloatAttribute::new(ir.context, ty, x).into();
         let (ty, value) = match k {
             Scalar::F32(x) => (self.types.f32, float(self, self.types.f32, f64::from(x))),
