@@ -229,6 +229,67 @@ fn threads_on_this_processor_give_what_the_interpreter_gives() {
     assert!(timed.contains("\"samples\":5"), "{timed}");
 }
 
+/// Mesa's software device through Vulkan, or the one that NC_GPU_DEVICE names; without one, or without code to run on it,
+/// a test is skipped by its name.
+fn through_vulkan(test: &str) -> Option<String> {
+    let name = std::env::var("NC_GPU_DEVICE").unwrap_or_else(|_| "llvmpipe".to_owned());
+    let there = nc_gpu::Vulkan::open(Some(&name)).map(drop).map_err(|e| e.message);
+    let has_code = if cfg!(feature = "mlir") { Ok(()) } else { Err("this build makes no code".to_owned()) };
+    match has_code.and(there) {
+        Ok(()) => Some(name),
+        Err(e) => {
+            eprintln!("skipped: {test}: {e}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_device_of_vulkan_gives_what_the_interpreter_gives() {
+    let Some(device) = through_vulkan("a_device_of_vulkan_gives_what_the_interpreter_gives") else { return };
+    let p = lif();
+    let of = |target: &str, more: &[&str]| {
+        let file = format!("{target}.npz");
+        let ran = run(&p, target, &[&["--output", file.as_str()], more].concat()).ok();
+        (["spikes", "v", "P.v"].map(|n| p.array(&file, n)), ran.err)
+    };
+    let named = ["--device", &device];
+    for samples in [None, Some(5)] {
+        p.npz("in.npz", &[("i", currents(20, samples, 40))]);
+        let want = of("interp", &[]).0;
+        for blocks in ["1", "3"] {
+            let (got, said) = of("gpu", &["--device", &device, "--blocks", blocks]);
+            assert_eq!(got, want, "{blocks} blocks");
+            assert!(said.contains("running on") && said.contains("(vulkan 1."), "{said}");
+        }
+        // State leaves the device and comes back.
+        run(&p, "gpu", &["--steps", "7", "--checkpoint", "c", "--device", &device]).ok();
+        run(&p, "gpu", &["--resume", "c", "--steps", "5", "--output", "a.npz", "--device", &device]).ok();
+        run(&p, "interp", &["--resume", "c", "--steps", "5", "--output", "b.npz"]).ok();
+        assert_eq!(p.array("a.npz", "v"), p.array("b.npz", "v"));
+    }
+    let timed = run(&p, "gpu", &["--repeat", "2", "--timings", "json", "--device", &device]).ok().out;
+    assert!(timed.contains("device_seconds"), "{timed}");
+    // A bundle, by a build that needs nothing but the driver; the proof of another version is not believed.
+    p.nc(&["compile", "m.nd", "--dim", "n=40", "--target", "gpu", "--arch", "vulkan", "-o", "b"]).ok();
+    let bundle = |more: &[&str]| p.nc(&[&["run", "b", "--input", "in.npz", "--output", "b.npz"], more].concat());
+    bundle(&named).ok();
+    assert_eq!(p.array("b.npz", "v"), of("interp", &[]).0[1]);
+    let manifest = text_of(&p, "b/gpu.json");
+    let (head, rest) = manifest.split_once("\"program\": \"").expect("the proof's program");
+    p.write("b/gpu.json", &format!("{head}\"program\": \"{}{}", if rest.starts_with('0') { 1 } else { 0 }, &rest[1..]));
+    assert!(bundle(&named).fails("E0872").err.contains("another version's proof"));
+}
+
+/// File tests whose results are the interpreter's.
+#[test]
+fn file_tests_pass_through_vulkan() {
+    let Some(device) = through_vulkan("file_tests_pass_through_vulkan") else { return };
+    let nets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/filetests/nets").display().to_string();
+    let said = Place::new().nc(&["test", "--target", "gpu", "--device", &device, &nets]).ok().out;
+    assert!(said.contains(" passed, 0 failed"), "{said}");
+}
+
 /// Registers, and bytes of spills of it and its functions, of each entry of a file of PTX.
 fn assembled(ptxas: &str, ptx: &Path, arch: &str) -> Vec<(String, u32, u32)> {
     let to = ptx.with_extension("cubin");
