@@ -277,7 +277,8 @@ fn a_device_of_vulkan_gives_what_the_interpreter_gives() {
     assert_eq!(p.array("b.npz", "v"), of("interp", &[]).0[1]);
     let manifest = text_of(&p, "b/gpu.json");
     let (head, rest) = manifest.split_once("\"program\": \"").expect("the proof's program");
-    p.write("b/gpu.json", &format!("{head}\"program\": \"{}{}", if rest.starts_with('0') { 1 } else { 0 }, &rest[1..]));
+    let other = if rest.starts_with('0') { '1' } else { '0' };
+    p.write("b/gpu.json", format!("{head}\"program\": \"{other}{}", &rest[1..]));
     assert!(bundle(&named).fails("E0872").err.contains("another version's proof"));
 }
 

@@ -30,13 +30,19 @@ pub(super) enum Way<'a> {
     Phases(&'a [Turn]),
 }
 
+/// Runs dispatches of so many blocks, one after another, and says how many seconds they took.
+type Submit<'a> = &'a mut dyn FnMut(&[Dispatch], u32) -> Result<f64, String>;
+
+/// Takes the number of an entry and the iterations of the loops around it.
+type Each<'a> = &'a mut dyn FnMut(usize, &[u64]) -> Result<(), String>;
+
 /// Hands over what a launch with these arguments is, some dispatches at a time. `submit` is given the dispatches, and how
 /// many blocks of threads each has, and says how many seconds they took.
 pub(super) fn hand_over(
     way: Way<'_>,
     (grid, words): (Grid, [u64; WORDS]),
     pace: &mut Pace,
-    submit: &mut dyn FnMut(&[Dispatch], u32) -> Result<f64, String>,
+    submit: Submit<'_>,
 ) -> Result<(), String> {
     let (first, ticks) = (words[FIRST], words[TICKS]);
     pace.begin(words[6]);
@@ -82,11 +88,7 @@ pub(super) fn hand_over(
 }
 
 /// Goes through a course: calls `each` with the number of an entry and the iterations of the loops around it.
-fn turns(
-    order: &[Turn],
-    around: &mut Vec<u64>,
-    each: &mut dyn FnMut(usize, &[u64]) -> Result<(), String>,
-) -> Result<(), String> {
+fn turns(order: &[Turn], around: &mut Vec<u64>, each: Each<'_>) -> Result<(), String> {
     for turn in order {
         match turn {
             Turn::Phase(n) => each(*n, around)?,
@@ -111,8 +113,11 @@ mod tests {
     const GRID: Grid = Grid { blocks: 6, threads: 512, cooperative: true };
     const ARGUMENTS: [u64; WORDS] = [10, 20, 30, 40, 100, 3, 2, 64];
 
+    /// Entry, first tick, ticks and iterations of a dispatch.
+    type Handed = (usize, u64, u64, Vec<u64>);
+
     /// The dispatches of each submission: entry, tick, ticks, iterations.
-    fn handed(way: Way<'_>, seconds: f64) -> Vec<Vec<(usize, u64, u64, Vec<u64>)>> {
+    fn handed(way: Way<'_>, seconds: f64) -> Vec<Vec<Handed>> {
         let (mut all, mut pace) = (Vec::new(), Pace::default());
         let mut submit = |some: &[Dispatch], blocks: u32| {
             assert_eq!(blocks, 6);
