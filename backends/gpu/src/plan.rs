@@ -238,7 +238,7 @@ pub struct ProofCode {
 
 /// The architectures of Vulkan: code that trusts a device only with what every device computes right, and code that trusts
 /// it with quotients, roots and fused products as well. Which one a device gets is proven before.
-pub const VULKAN: [&str; 2] = ["vulkan", "vulkan-exact"];
+pub const VULKAN: [&str; 2] = ["vulkan", "vulkan-fused"];
 
 /// Bytes from one counter of a barrier to the next.
 pub const BARRIER: u64 = 128;

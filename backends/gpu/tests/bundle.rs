@@ -123,10 +123,10 @@ fn broken_bundles_are_refused() {
         assert!(with(&|p| p.course = Some(course.clone())).contains("course is none"));
     }
     assert!(with(&|p| drop(proof(p))).contains("proof"));
-    assert!(with(&|p| drop(p.binaries.pop())).contains("vulkan-exact"));
+    assert!(with(&|p| drop(p.binaries.pop())).contains("vulkan-fused"));
     assert!(with(&|p| p.binaries[2].arch = "vulkan".to_owned()).contains("once each"));
     assert!(with(&|p| p.proof.as_mut().expect("a proof").binaries[0].file = "..".to_owned()).contains("no name"));
-    for (name, code) in [("kernels.vulkan.spv", &b"ptx"[..]), ("proof.vulkan-exact.spv", &SPIRV[..3])] {
+    for (name, code) in [("kernels.vulkan.spv", &b"ptx"[..]), ("proof.vulkan-fused.spv", &SPIRV[..3])] {
         let mut files = whole.clone();
         files.insert(name.to_owned(), code.to_vec());
         let e = read(&files).expect_err("no code");

@@ -194,7 +194,7 @@ pub(crate) fn team_kernel<'c>(
     match blocks.side {
         Side::Host => arguments.extend([ptr, ptr, ptr]),
         Side::Spirv(Arithmetic::Portable) => arguments.push(ptr),
-        Side::Spirv(Arithmetic::Exact) | Side::Ptx => {}
+        Side::Spirv(Arithmetic::Fused) | Side::Ptx => {}
     }
     let scratch = Scratch::of(blocks.threads, program.parts);
     let mut helpers = BTreeSet::new();

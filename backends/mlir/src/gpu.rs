@@ -81,7 +81,7 @@ pub enum Arithmetic {
     /// Sums, products, conversions and comparisons. Fused products are written out, and a loop that ended early is noted: Mesa's software device ends all when 65,535 iterations have run.
     Portable,
     /// Fused products as well, and that loops run to their ends.
-    Exact,
+    Fused,
 }
 
 impl Arch {
@@ -91,7 +91,7 @@ impl Arch {
             Arch::Sm80 => "sm_80",
             Arch::Sm90 => "sm_90",
             Arch::Vulkan(Arithmetic::Portable) => "vulkan",
-            Arch::Vulkan(Arithmetic::Exact) => "vulkan-exact",
+            Arch::Vulkan(Arithmetic::Fused) => "vulkan-fused",
         }
     }
 

@@ -60,7 +60,7 @@ fn random_programs_are_modules() {
             case = case.with_parts(1);
         }
         let layout = Layout::of(&case.program).expect("small");
-        let how = if seed % 4 == 0 { Arithmetic::Exact } else { Arithmetic::Portable };
+        let how = if seed % 4 == 0 { Arithmetic::Fused } else { Arithmetic::Portable };
         let words = code(&case.program, &layout, "m", Arch::Vulkan(how)).expect("supported");
         checked(&format!("seed {seed}"), &words);
     }
@@ -81,7 +81,7 @@ fn the_checker_takes_what_is_written() {
     for elem in [DType::F32, DType::F64] {
         let p = written_out(elem);
         let layout = Layout::of(&p).expect("small");
-        for how in [Arithmetic::Portable, Arithmetic::Exact] {
+        for how in [Arithmetic::Portable, Arithmetic::Fused] {
             let words = code(&p, &layout, "m", Arch::Vulkan(how)).expect("supported");
             checked(&format!("{elem}, {how:?}"), &words);
         }

@@ -476,7 +476,7 @@ impl GpuArch {
         match self {
             GpuArch::Sm80 => &[Arch::Sm80],
             GpuArch::Sm90 => &[Arch::Sm90],
-            GpuArch::Vulkan => &[Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Exact)],
+            GpuArch::Vulkan => &[Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Fused)],
         }
     }
 }

@@ -110,11 +110,11 @@ fn a_bundle_has_all_that_a_host_needs() {
     }
     let p = lif();
     let said = emit(&p, "ptx,mlir,llvm,kernels").ok().out;
-    assert!(said.contains("kernels for sm_80, sm_90, vulkan, vulkan-exact,"), "{said}");
+    assert!(said.contains("kernels for sm_80, sm_90, vulkan, vulkan-fused,"), "{said}");
     let all = ["arena.bin", "consts.bin", "gpu.json", "kernels.sm_80.ptx", "kernels.sm_90.ptx"];
-    let vulkan = ["kernels.vulkan-exact.spv", "kernels.vulkan.spv"];
+    let vulkan = ["kernels.vulkan-fused.spv", "kernels.vulkan.spv"];
     let also = ["m.kernels", "m.mlir", "m.nvvm.mlir", "m.sm_80.ll", "m.sm_90.ll"];
-    let proof = ["proof.vulkan-exact.spv", "proof.vulkan.spv"];
+    let proof = ["proof.vulkan-fused.spv", "proof.vulkan.spv"];
     assert_eq!(names(&p.path("out")), [&all[..], &vulkan[..], &also[..], &proof[..]].concat());
     let text = |name: &str| std::fs::read_to_string(p.path("out").join(name)).expect("a text");
     let plan: nc_gpu::Plan = serde_json::from_str(&text("gpu.json")).expect("a plan");

@@ -58,6 +58,8 @@ pub(super) struct Gpu {
     pub family: u32,
     /// The clock of its queue, if it has one.
     pub clock: Option<Clock>,
+    /// What tells it, and the build of its driver, from others.
+    pub identity: String,
     /// Its kinds of memory.
     pub memory: vk::PhysicalDeviceMemoryProperties,
     /// Most bytes of one allocation.
@@ -124,8 +126,12 @@ impl Gpu {
             period: f64::from(limits.timestamp_period) * 1e-9,
             mask: u64::MAX >> (64 - bits.min(64)),
         });
+        let p = properties.properties;
+        let build: String = p.pipeline_cache_uuid.iter().map(|b| format!("{b:02x}")).collect();
+        let identity = format!("{} {:x}:{:x} {:x} {build}", found.title(), p.vendor_id, p.device_id, p.driver_version);
         Ok(Gpu {
             name: found.title(),
+            identity,
             device,
             family,
             clock,

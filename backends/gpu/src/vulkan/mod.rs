@@ -117,6 +117,11 @@ impl Vulkan {
         Ok(this)
     }
 
+    /// What tells the device, and the build of its driver, from others.
+    pub fn identity(&self) -> &str {
+        &self.gpu.identity
+    }
+
     /// Lets this processor see none of the memory that is allocated from now on, for tests of what is then done.
     #[doc(hidden)]
     pub fn stage(&mut self) {

@@ -3,7 +3,7 @@
 //! Sums, products, comparisons and conversions are correctly rounded on every device (Vulkan 1.2, "Precision and Operation
 //! of SPIR-V Instructions"), and decorated so that they stay what they are. Quotients and roots may be some units in the
 //! last place off: they are written out. So is the fused product, which may be two operations, unless the device has shown
-//! that it is one ([`Arithmetic::Exact`]). Signs are set by integer operations.
+//! that it is one ([`Arithmetic::Fused`]). Signs are set by integer operations.
 
 use super::Emitter;
 use super::expand::{Helper, mul_high};
@@ -59,6 +59,54 @@ fn saturated<'c>(ir: &mut Ir<'c>, x: V<'c>, ty: Type<'c>) -> V<'c> {
     ir.select(over, most, n)
 }
 
+/// `-x`, of a zero and of what is no number as well.
+fn negated<'c>(ir: &mut Ir<'c>, x: V<'c>) -> V<'c> {
+    let bits = bits_of(ir, x);
+    let mask = magnitude_mask(ir, bits.r#type());
+    let bits = ir.by("arith.xori", bits, !mask);
+    ir.op("arith.bitcast", &[bits], x.r#type())
+}
+
+/// An operation on one float that is not left to MLIR's passes: of its sign, to a whole number, to another type.
+fn sign_or_kind<'c>(i: &mut Ir<'c>, op: ScalarOp, x: V<'c>) -> Option<V<'c>> {
+    let t = i.types;
+    let whole = |i: &mut Ir<'c>, name: &str, y: V<'c>| {
+        let whole = i.op(name, &[y], x.r#type());
+        // No integer near a negative number is positive; a zero has the sign of what was rounded.
+        with_sign(i, whole, x)
+    };
+    Some(match op {
+        ScalarOp::FNeg => negated(i, x),
+        ScalarOp::FAbs => magnitude(i, x),
+        ScalarOp::Floor => whole(i, "spirv.GL.Floor", x),
+        ScalarOp::Ceil => whole(i, "spirv.GL.Ceil", x),
+        ScalarOp::Nearest => whole(i, "spirv.GL.RoundEven", x),
+        ScalarOp::Trunc => {
+            let a = magnitude(i, x);
+            whole(i, "spirv.GL.Floor", a)
+        }
+        ScalarOp::F32ToI32 | ScalarOp::F64ToI32 => saturated(i, x, t.i32),
+        ScalarOp::F32ToI64 | ScalarOp::F64ToI64 => saturated(i, x, t.i64),
+        // Mesa makes one conversion, which rounds once, of this and one to `f32` that follows.
+        ScalarOp::I64ToF64 => {
+            let zero = i.zero?;
+            let r = i.op("arith.sitofp", &[x], t.f64);
+            let bits = bits_of(i, r);
+            let bits = i.bin("arith.ori", bits, zero);
+            i.op("arith.bitcast", &[bits], t.f64)
+        }
+        _ => return None,
+    })
+}
+
+/// `|x|`.
+fn magnitude<'c>(ir: &mut Ir<'c>, x: V<'c>) -> V<'c> {
+    let bits = bits_of(ir, x);
+    let mask = magnitude_mask(ir, bits.r#type());
+    let bits = ir.by("arith.andi", bits, mask);
+    ir.op("arith.bitcast", &[bits], x.r#type())
+}
+
 impl<'c> Emitter<'c, '_> {
     /// An operation that is not left to MLIR's passes.
     pub(super) fn portable(
@@ -68,60 +116,22 @@ impl<'c> Emitter<'c, '_> {
         (x, y, z): (V<'c>, V<'c>, V<'c>),
     ) -> Option<V<'c>> {
         let i = &mut self.ir;
-        let t = i.types;
         Some(match op {
             ScalarOp::FAdd => kept(i, "spirv.FAdd", &[x, y]),
-            ScalarOp::FSub if how == Arithmetic::Exact => kept(i, "spirv.FSub", &[x, y]),
-            // Mesa's software device takes what is subtracted from itself for 0, infinities as well.
-            ScalarOp::FSub => {
-                let minus = self.portable(how, (ScalarOp::FNeg, ty), (y, y, y))?;
-                kept(&mut self.ir, "spirv.FAdd", &[x, minus])
-            }
             ScalarOp::FMul => kept(i, "spirv.FMul", &[x, y]),
-            ScalarOp::Fma if how == Arithmetic::Exact => kept(i, "spirv.GL.Fma", &[x, y, z]),
-            ScalarOp::FDiv if ty == ScalarType::F32 => self.help(Helper::F32Div, &[x, y]),
-            ScalarOp::FSqrt if ty == ScalarType::F32 => self.help(Helper::F32Sqrt, &[x]),
-            ScalarOp::Fma if ty == ScalarType::F32 => self.help(Helper::F32Fma, &[x, y, z]),
-            ScalarOp::FDiv => self.by_bits(Helper::FDiv, &[x, y]),
-            ScalarOp::FSqrt => self.by_bits(Helper::FSqrt, &[x]),
-            ScalarOp::Fma => self.by_bits(Helper::Fma, &[x, y, z]),
-            ScalarOp::FNeg | ScalarOp::FAbs => {
-                let bits = bits_of(i, x);
-                let mask = magnitude_mask(i, bits.r#type());
-                let bits = match op {
-                    ScalarOp::FNeg => i.by("arith.xori", bits, !mask),
-                    _ => i.by("arith.andi", bits, mask),
-                };
-                i.op("arith.bitcast", &[bits], x.r#type())
+            ScalarOp::FSub => {
+                // Mesa's software device takes what is subtracted from itself for 0, infinities as well.
+                let minus = negated(i, y);
+                kept(i, "spirv.FAdd", &[x, minus])
             }
-            ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc | ScalarOp::Nearest => {
-                let name = match op {
-                    ScalarOp::Floor => "spirv.GL.Floor",
-                    ScalarOp::Ceil => "spirv.GL.Ceil",
-                    ScalarOp::Nearest => "spirv.GL.RoundEven",
-                    _ => {
-                        // Toward zero: down, of the magnitude.
-                        let a = self.portable(how, (ScalarOp::FAbs, ty), (x, y, z))?;
-                        let whole = self.ir.op("spirv.GL.Floor", &[a], x.r#type());
-                        return Some(with_sign(&mut self.ir, whole, x));
-                    }
-                };
-                let whole = i.op(name, &[x], x.r#type());
-                // No integer near a negative number is positive; a zero has the sign of what was rounded.
-                with_sign(i, whole, x)
-            }
-            ScalarOp::F32ToI32 | ScalarOp::F64ToI32 => saturated(i, x, t.i32),
-            ScalarOp::F32ToI64 | ScalarOp::F64ToI64 => saturated(i, x, t.i64),
-            // Mesa makes one conversion, which rounds once, of this and one to `f32` that follows.
-            ScalarOp::I64ToF64 => {
-                let zero = i.zero?;
-                let r = i.op("arith.sitofp", &[x], t.f64);
-                let bits = bits_of(i, r);
-                let bits = i.bin("arith.ori", bits, zero);
-                i.op("arith.bitcast", &[bits], t.f64)
-            }
-            // The conversion of `arith.remsi` takes the least integer for a positive one.
+            ScalarOp::Fma => match how {
+                Arithmetic::Fused => kept(i, "spirv.GL.Fma", &[x, y, z]),
+                Arithmetic::Portable => self.written_out((Helper::F32Fma, Helper::Fma), ty, &[x, y, z]),
+            },
+            ScalarOp::FDiv => self.written_out((Helper::F32Div, Helper::FDiv), ty, &[x, y]),
+            ScalarOp::FSqrt => self.written_out((Helper::F32Sqrt, Helper::FSqrt), ty, &[x]),
             ScalarOp::IRem => {
+                // The conversion of `arith.remsi` takes the least integer for a positive one.
                 let (_, _, safe) = self.divisor(y);
                 let i = &mut self.ir;
                 let q = i.bin("arith.divsi", x, safe);
@@ -129,14 +139,17 @@ impl<'c> Emitter<'c, '_> {
                 i.bin("arith.subi", x, whole)
             }
             ScalarOp::UMulHi if ty == ScalarType::I64 => mul_high(i, x, y),
-            _ => return None,
+            _ => return sign_or_kind(i, op, x),
         })
     }
 
-    /// An operation on `f64` by its bits.
-    fn by_bits(&mut self, helper: Helper, x: &[V<'c>]) -> V<'c> {
+    /// An operation by a function for `f32`, or by one for the bits of `f64`.
+    fn written_out(&mut self, (single, double): (Helper, Helper), ty: ScalarType, x: &[V<'c>]) -> V<'c> {
+        if ty == ScalarType::F32 {
+            return self.help(single, x);
+        }
         let bits: Vec<_> = x.iter().map(|x| bits_of(&mut self.ir, *x)).collect();
-        let r = self.help(helper, &bits);
+        let r = self.help(double, &bits);
         self.ir.op("arith.bitcast", &[r], self.ir.types.f64)
     }
 }

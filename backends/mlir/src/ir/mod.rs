@@ -271,7 +271,13 @@ impl<'c> Ir<'c> {
 
     /// Another cursor at the same place.
     pub fn fork(&self) -> Ir<'c> {
-        Ir { block: self.block, fault: self.fault, zero: self.zero, depth: self.depth, ..Ir::new(self.context, self.style) }
+        Ir {
+            block: self.block,
+            fault: self.fault,
+            zero: self.zero,
+            depth: self.depth,
+            ..Ir::new(self.context, self.style)
+        }
     }
 
     /// What failed since the last call.

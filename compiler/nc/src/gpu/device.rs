@@ -1,5 +1,6 @@
 //! Devices: which one a run gets, and what it is believed to compute.
 
+use super::shelf::{Shelf, key_of_verdict};
 use super::{PREFIX, fault};
 use nc_gpu::proof::{Proof, Wrong};
 use nc_gpu::{Cuda, Driver, Launcher, Plan, Vulkan};
@@ -123,12 +124,14 @@ fn first_of_vulkan(wanted: Option<&str>) -> Result<Found, Diagnostic> {
 }
 
 impl Named {
-    /// What the device computes right, proven once with code of [`Proof`], which `code` gives.
+    /// What the device computes right, proven once with code of [`Proof`], which `code` gives; once for all runs where there
+    /// is a shelf.
     ///
     /// # Errors
     /// E0876 if it computes wrong what every device is trusted with; what `code` refuses and the device fails at.
     pub fn verdict(
         &self,
+        shelf: Option<&Shelf>,
         code: impl Fn(&Proof, Arithmetic) -> Result<Vec<u8>, Diagnostic>,
     ) -> Result<Arithmetic, Diagnostic> {
         // Whoever else asks waits.
@@ -137,12 +140,22 @@ impl Named {
             return known;
         }
         let proof = Proof::new().map_err(fault)?;
+        let key = key_of_verdict(self.device.identity(), &proof.summary());
+        let kept = shelf.and_then(|s| s.verdict(&key));
         let entry = launch(PREFIX);
         let name = nc_gpu::Device::name(&self.device);
-        let verdict = judged(&name, |arithmetic| {
-            let plan = proof.plan(&entry.symbol, entry.threads);
-            proven(&proof, (plan, arithmetic), self.device.again()?, &code(&proof, arithmetic)?)
-        });
+        let verdict = kept.map_or_else(
+            || {
+                judged(&name, |arithmetic| {
+                    let plan = proof.plan(&entry.symbol, entry.threads);
+                    proven(&proof, (plan, arithmetic), self.device.again()?, &code(&proof, arithmetic)?)
+                })
+            },
+            Ok,
+        );
+        if let (None, Some(shelf), Ok(verdict)) = (kept, shelf, &verdict) {
+            shelf.keep_verdict(&key, *verdict)?;
+        }
         if let Some(kept) = all.get_mut(&self.wanted) {
             kept.verdict = Some(verdict.clone());
         }
@@ -155,7 +168,7 @@ fn judged(
     name: &str,
     mut wrong: impl FnMut(Arithmetic) -> Result<Option<Wrong>, Diagnostic>,
 ) -> Result<Arithmetic, Diagnostic> {
-    for arithmetic in [Arithmetic::Exact, Arithmetic::Portable] {
+    for arithmetic in [Arithmetic::Fused, Arithmetic::Portable] {
         match wrong(arithmetic)? {
             None => return Ok(arithmetic),
             Some(wrong) if arithmetic == Arithmetic::Portable => return Err(wrong.refused(name)),
@@ -176,7 +189,7 @@ fn proven(
     let launcher = Launcher::new(plan, Box::new(device)).map_err(fault)?;
     match proof.check(&launcher, false)? {
         // Long loops last: what a device computes wrong is found faster.
-        None if arithmetic == Arithmetic::Exact => proof.check(&launcher, true),
+        None if arithmetic == Arithmetic::Fused => proof.check(&launcher, true),
         found => Ok(found),
     }
 }
@@ -191,20 +204,20 @@ mod tests {
     fn what_a_device_must_have_is_what_code_needs() {
         assert_eq!(THREADS, nc_gpu::vulkan::THREADS);
         assert!(shared_bytes(1024) <= u64::from(nc_gpu::vulkan::SHARED_BYTES));
-        assert_eq!(nc_gpu::VULKAN, [Arithmetic::Portable, Arithmetic::Exact].map(|a| Arch::Vulkan(a).name()));
+        assert_eq!(nc_gpu::VULKAN, [Arithmetic::Portable, Arithmetic::Fused].map(|a| Arch::Vulkan(a).name()));
     }
 
     #[test]
     fn a_device_is_trusted_with_what_it_proved() {
         let (got, want) = (Scalar::F32(1.0), Scalar::F32(2.0));
         let wrong = Wrong { what: "fsqrt.f32(a)".to_owned(), operands: vec![Scalar::F32(4.0)], got, want };
-        let of = |exact: bool, portable: bool| {
+        let of = |fused: bool, portable: bool| {
             judged("D", |a| {
-                let right = if a == Arithmetic::Exact { exact } else { portable };
+                let right = if a == Arithmetic::Fused { fused } else { portable };
                 Ok((!right).then(|| wrong.clone()))
             })
         };
-        assert_eq!(of(true, false), Ok(Arithmetic::Exact));
+        assert_eq!(of(true, false), Ok(Arithmetic::Fused));
         assert_eq!(of(false, true), Ok(Arithmetic::Portable));
         let e = of(false, false).expect_err("wrong");
         assert_eq!(

@@ -33,7 +33,7 @@ const PREFIX: &str = "nc";
 const NVIDIA: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
 
 /// Code for Vulkan: which of them a device gets is proven when it runs.
-const BOTH: [Arch; 2] = [Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Exact)];
+const BOTH: [Arch; 2] = [Arch::Vulkan(Arithmetic::Portable), Arch::Vulkan(Arithmetic::Fused)];
 
 /// The architectures that code of a program can be written for.
 fn arches_of(program: &Program) -> Vec<Arch> {
@@ -293,7 +293,7 @@ pub fn code(
             launcher(plan, Box::new(cuda)).map_err(fault)?
         }
         Found::Vulkan(mut named) => {
-            let arithmetic = named.verdict(|proof, arithmetic| proof_of(proof, arithmetic, shelf))?;
+            let arithmetic = named.verdict(shelf, |proof, arithmetic| proof_of(proof, arithmetic, shelf))?;
             let arch = Arch::Vulkan(arithmetic);
             named.device.take(&plan, arch.name(), &code_of(program, layout, arch, shelf)?)?;
             launcher(plan, Box::new(named.device)).map_err(fault)?
@@ -370,7 +370,7 @@ pub fn of_bundle(bundle: &Bundle, max_memory: u64, wanted: &Wanted) -> Result<(B
             launcher(plan.clone(), Box::new(cuda))
         }
         Found::Vulkan(mut named) => {
-            let arithmetic = named.verdict(|proof, arithmetic| {
+            let arithmetic = named.verdict(wanted.shelf.as_ref(), |proof, arithmetic| {
                 let arch = Arch::Vulkan(arithmetic).name();
                 let same = plan.proof.as_ref().is_some_and(|p| p.program == proof.summary());
                 let code = bundle.code_for(arch).1.filter(|_| same);

@@ -4,7 +4,7 @@ use crate::cache::Summary;
 use nc_ir::Diagnostic;
 use nc_ir::kernel::abi::Layout;
 use nc_ir::kernel::{Program, Role};
-use nc_mlir::gpu::Arch;
+use nc_mlir::gpu::{Arch, Arithmetic};
 use nc_runtime::atomic::AtomicFile;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -110,6 +110,37 @@ impl Shelf {
     }
 }
 
+impl Shelf {
+    /// Where it is kept what a device proved.
+    fn proven(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.proven"))
+    }
+
+    /// What a device proved, if that is kept.
+    pub fn verdict(&self, key: &str) -> Option<Arithmetic> {
+        let text = std::fs::read_to_string(self.proven(key)).ok()?;
+        [Arithmetic::Portable, Arithmetic::Fused].into_iter().find(|a| text == format!("{}\n", Arch::Vulkan(*a).name()))
+    }
+
+    /// Keeps what a device proved.
+    ///
+    /// # Errors
+    /// E0630 and its kin.
+    pub fn keep_verdict(&self, key: &str, verdict: Arithmetic) -> Result<(), Diagnostic> {
+        crate::compile::make_folder(&self.folder)?;
+        let mut file = AtomicFile::create(&self.proven(key))?;
+        writeln!(file, "{}", Arch::Vulkan(verdict).name()).map_err(|e| file.failure(&e))?;
+        file.commit()
+    }
+}
+
+/// Summarises all that a verdict hangs on: the device with its driver, the proof, and what makes code of it.
+pub fn key_of_verdict(device: &str, proof: &str) -> String {
+    let mut s = Summary::default();
+    let _ = write!(s, "proof|{}|{device}|{proof}", nc_mlir::SOURCES);
+    hex(&s.finish())
+}
+
 /// Whether code of an architecture is text.
 fn is_text(arch: Arch) -> bool {
     match arch {
@@ -213,5 +244,20 @@ mod tests {
         let refused = shelf.get_or_make("other", arch, || Err(Diagnostic::error_nowhere("E0840", "no")));
         assert_eq!(refused.expect_err("not made").code, "E0840");
         assert!(!shelf.file("other", arch).exists());
+    }
+
+    #[test]
+    fn verdicts_come_back_and_what_is_no_verdict_does_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shelf = Shelf::of(Some(&dir.path().join("kept"))).expect("named");
+        let key = key_of_verdict("device 1.0", "proof");
+        assert!(key != key_of_verdict("device 1.1", "proof") && key != key_of_verdict("device 1.0", "other"));
+        assert_eq!(shelf.verdict(&key), None);
+        for verdict in [Arithmetic::Portable, Arithmetic::Fused] {
+            shelf.keep_verdict(&key, verdict).expect("kept");
+            assert_eq!(shelf.verdict(&key), Some(verdict));
+        }
+        std::fs::write(shelf.proven(&key), "vulkan-fuse").expect("written");
+        assert_eq!(shelf.verdict(&key), None);
     }
 }
