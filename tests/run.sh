@@ -54,6 +54,16 @@ if [ -e "$llvm/lib/libMLIR.so" ] && [ -e "$llvm/lib/libclang.so" ]; then
     cargo test --locked "${profile[@]}" -p nc --features mlir --no-fail-fast --test cli --test gpu --test chip
     # All models of the file tests, through LLVM, and as the threads of a graphics processor.
     cargo run --locked "${profile[@]}" -p nc --features mlir -- test --target llvm,gpu-host tests/filetests examples
+    # The same through Vulkan, on Mesa's software device.
+    if compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null; then
+        cargo run --locked "${profile[@]}" -p nc --features mlir -- \
+            test --target gpu --device llvmpipe tests/filetests examples
+    else
+        skipped+=("kernels through Vulkan: Mesa's software device is not here (Debian's mesa-vulkan-drivers, libvulkan1)")
+    fi
+    if ! command -v "${NC_SPIRV_VAL:-spirv-val}" >/dev/null; then
+        skipped+=("checking SPIR-V: there is no spirv-val, nor does NC_SPIRV_VAL name one (Debian's spirv-tools)")
+    fi
     if [ -z "${NC_PTXAS:-}" ]; then
         skipped+=("assembling PTX: NC_PTXAS does not name a ptxas (it comes in the PyPI package nvidia-cuda-nvcc-cu12)")
     fi

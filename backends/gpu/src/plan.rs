@@ -60,7 +60,8 @@ pub struct Plan {
     pub kernels: Vec<String>,
     /// The code, for each architecture.
     pub binaries: Vec<Binary>,
-    /// How Vulkan runs a tick of a program of several parts, whose blocks cannot wait for each other there.
+    /// How Vulkan runs a tick: in phases where there are several parts, whose blocks cannot wait for each other there, or where
+    /// a dispatch has to be short (the first of [`VULKAN`]).
     pub course: Option<Course>,
     /// What a device of Vulkan proves its arithmetic with, of a plan with code for Vulkan.
     pub proof: Option<ProofCode>,
@@ -171,8 +172,8 @@ pub struct Binary {
     pub file: String,
 }
 
-/// A tick as phases. The code for Vulkan has an entry for each instead of one for all, which is launched for one tick and
-/// takes the iterations of the loops around it, the outermost first, after the arguments of a launch.
+/// A tick as phases. Code for Vulkan that runs them has an entry for each instead of one for all, which is launched for one
+/// tick and takes the iterations of the loops around it, the outermost first, after the arguments of a launch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Course {
     /// Names of the entries.

@@ -19,10 +19,9 @@
 //! 7. how many samples
 //! 8. bytes from the arena of a sample to the next one's
 //!
-//! In SPIR-V they are the push constants. There blocks cannot wait for each other. A program of one part has one entry as
-//! above; one of several parts has an entry for each phase of its [`course`], which the host launches in order, tick by tick:
-//! it runs the phase in the first tick, and takes the iterations of the loops around the phase after the arguments. Argument
-//! 4 is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are those that buffers have on the device.
+//! In SPIR-V they are the push constants. There blocks cannot wait for each other. A program has one entry as above, or an
+//! entry for each phase of its [`course`] ([`is_phased`]), which the host launches in order, tick by tick: it runs the phase in
+//! the first tick, and takes the iterations of the loops around the phase after the arguments. Argument 4 is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are those that buffers have on the device.
 //!
 //! Nothing is contracted: `fma.rn` stands where the program has [`nc_ir::kernel::ScalarOp::Fma`], and sums and products
 //! apart are `add.rn` and `mul.rn`, which assemblers of PTX must not fuse.
@@ -46,9 +45,15 @@ pub fn shared_bytes(parts: u32) -> u64 {
     Scratch::of(THREADS, parts.max(1)).bytes
 }
 
-/// The course of a program of several parts that Vulkan runs; `None` if the way through its steps depends on values.
+/// The course of a program through Vulkan; `None` if the way through its steps depends on values.
 pub fn course(program: &Program) -> Option<Course> {
     Course::of(program, LOOPS)
+}
+
+/// Whether the code of a program that has a course has an entry for each phase: if its blocks would wait for each other
+/// without, or if a dispatch is to have few iterations, since the device may end loops early.
+pub fn is_phased(program: &Program, arithmetic: Arithmetic) -> bool {
+    program.parts > 1 || arithmetic == Arithmetic::Portable
 }
 
 /// The entry of a phase.

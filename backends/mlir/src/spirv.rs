@@ -41,7 +41,9 @@ fn module<'s>(
     }
     session.pass(&mut module, TO_SPIRV)?;
     let entries = match crate::gpu::course(of.0) {
-        Some(course) if of.0.parts > 1 => (0..course.phases.len()).map(|n| crate::gpu::phase(prefix, n)).collect(),
+        Some(course) if crate::gpu::is_phased(of.0, arithmetic) => {
+            (0..course.phases.len()).map(|n| crate::gpu::phase(prefix, n)).collect()
+        }
         _ => vec![format!("{prefix}_run")],
     };
     enclose(session.context(), &mut module, &entries)?;

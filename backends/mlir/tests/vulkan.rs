@@ -9,6 +9,7 @@ mod common;
 
 use common::cases;
 use nc_gpu::{Course, Launcher, Plan, VULKAN, Vulkan};
+use nc_ir::Diagnostic;
 use nc_ir::kernel::Role;
 use nc_ir::kernel::abi::{ALIGN, Array, Batch, Layout, Remote};
 use nc_ir::kernel::interp::Options;
@@ -22,7 +23,12 @@ fn device() -> Option<Vulkan> {
 }
 
 /// Runs a case for so many samples, `chunk` ticks in a launch: what each comes to, all of which are given the same.
-fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapshot> {
+fn run(device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapshot> {
+    tried(device, case, samples, chunk).expect("a run")
+}
+
+/// The same, or why it failed.
+fn tried(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Result<Vec<Snapshot>, Diagnostic> {
     let program = &case.program;
     let layout = Layout::of(program).expect("a small program");
     let entry = launch("m");
@@ -58,7 +64,7 @@ fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapsho
         let changed = tick == 0;
         let (arenas, consts, host) = (&arenas[..], &consts[..], &mut host[..]);
         let batch = Batch { owner: 1, changed, arenas, stride, samples, consts, host, first_tick: tick, ticks };
-        launcher.run(batch).expect("a run");
+        launcher.run(batch)?;
         tick += ticks;
     }
     launcher.fetch(1, &mut arenas).expect("the state");
@@ -69,7 +75,7 @@ fn run(mut device: Vulkan, case: &Case, samples: u64, chunk: u64) -> Vec<Snapsho
             .collect();
         Snapshot::of(program, &layout, bytes, &arrays)
     };
-    (0..samples as usize).map(own).collect()
+    Ok((0..samples as usize).map(own).collect())
 }
 
 #[test]
@@ -97,4 +103,26 @@ fn random_programs() {
 #[test]
 fn what_threads_share_fits_devices() {
     assert!(shared_bytes(1024) <= nc_gpu::vulkan::SHARED_BYTES.into());
+}
+
+/// Some devices end loops early. What they computed is then no result, and is not taken for one.
+#[test]
+fn a_loop_is_run_to_its_end_or_the_run_fails() {
+    let Some(first) = device() else { return };
+    let text = "program \"long\" parts 1\n\nbuffer b0 \"n\" i64[8] state i64[1] { 0 }\n\n\
+                kernel \"count\" parallel 8 align 1 {\n\
+                for.vector v4 in v2..v3 {\nv5 = const.i64 0\nv6 = const.i64 TRIPS\nv7 = const.i64 1\n\
+                for v8 in v5..v6 {\nv9 = load b0[v4]\nv10 = iadd v9, v7\nstore b0[v4], v10\n}\n}\n}\n";
+    for trips in [1_000, 60_000, 200_000] {
+        let program = nc_ir::kernel::text::parse(&text.replace("TRIPS", &trips.to_string())).expect("a program");
+        let case = Case { program, ticks: 3, host: Vec::new() };
+        let want = case.run(Options::default()).expect("a program that runs");
+        match tried(first.again().expect("the device once more"), &case, 1, u64::MAX) {
+            Ok(got) => assert_eq!(want.difference(&got[0]), None, "{trips} iterations"),
+            Err(e) => {
+                assert!(e.code == "E0871" && e.message.contains("a loop ended before its end"), "{e:?}");
+                assert!(trips > 60_000, "{trips} iterations are few: {e:?}");
+            }
+        }
+    }
 }

@@ -341,7 +341,7 @@ fn the_page_shows_what_is_written() {
     let old = std::fs::read_to_string(&page).expect("the page");
     let model = old.split("```nd\n").nth(1).and_then(|r| r.split("```").next()).expect("a model");
     let p = Place::with(model);
-    let emit = "saturated,kernels,mlir,llvm,ptx";
+    let emit = "saturated,kernels,mlir,llvm,ptx,spirv";
     p.nc(&["compile", "m.nd", "--target", "gpu", "--arch", "sm_80", "--emit", emit, "-o", "out"]).ok();
     let mut parts = old.split("<!-- file: ");
     let mut new = parts.next().unwrap_or_default().to_owned();
@@ -354,7 +354,7 @@ fn the_page_shows_what_is_written() {
         new.push_str(&format!("<!-- file: {name} -->\n{fence}\n{}\n```\n{rest}", text.trim_end()));
         count += 1;
     }
-    assert!(count >= 6, "{count} stages");
+    assert!(count >= 7, "{count} stages");
     if new != old && std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&page, new).expect("the page can be written");
     } else {

@@ -180,12 +180,13 @@ impl Vulkan {
         self.unload();
         let gpu = self.gpu.clone();
         let d = &gpu.device;
-        let course = plan.course.as_ref().filter(|_| plan.parts > 1);
+        let careful = arch == VULKAN[0];
+        let course = plan.course.as_ref().filter(|_| plan.parts > 1 || careful);
         let entries = course.map_or(std::slice::from_ref(&plan.symbol), |c| &c.entries);
         let range = [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(choose::PUSHED)];
         let layout = vk::PipelineLayoutCreateInfo::default().push_constant_ranges(&range);
         let module = vk::ShaderModuleCreateInfo::default().code(&words);
-        let (order, careful) = (course.map(|c| c.order.clone()), arch == VULKAN[0]);
+        let order = course.map(|c| c.order.clone());
         // SAFETY: the structures live through the calls. `unload` destroys layout and pipelines; the module is not needed
         // once they are made.
         unsafe {

@@ -1,6 +1,7 @@
 //! What the iterations of loops share.
 
 use nc_ir::kernel::{Block, BufId, EventBody, Index, Stmt, Val};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether a statement of a block is one of these.
@@ -107,6 +108,59 @@ pub(super) fn apart(blocks: &[&Block], vars: &BTreeSet<Val>) -> bool {
         });
     }
     good
+}
+
+/// Whether iterations over `var` touch ranges of their own of what they write: everything is read and written at a multiple
+/// of `var`, the same everywhere, plus less than that multiple, by loops inside whose bounds are `known`. No list is changed.
+pub(super) fn ranges_apart(body: &Block, var: Val, known: &BTreeMap<Val, i64>) -> bool {
+    if pushes(body) {
+        return false;
+    }
+    let (written, inside, own) = (stored(body), defined(body), BTreeSet::from([var]));
+    // What the loops inside count, least and most.
+    let mut counts: BTreeMap<Val, (i64, i64)> = BTreeMap::new();
+    body.each(&mut |s| {
+        if let Stmt::For { var, lo, hi, .. } = s
+            && let (Some(lo), Some(hi)) = (known.get(lo), known.get(hi))
+            && lo < hi
+        {
+            counts.insert(*var, (*lo, hi - 1));
+        }
+    });
+    /// The multiple, terms from outside, and the range of the rest, of all places in a buffer.
+    struct Places {
+        multiple: i64,
+        outside: Vec<(Val, i64)>,
+        range: (i128, i128),
+    }
+    let mut places: BTreeMap<BufId, Places> = BTreeMap::new();
+    let mut good = true;
+    body.each(&mut |s| {
+        let (Stmt::Load { buf, index, .. } | Stmt::Store { buf, index, .. }) = s else { return };
+        if !written.contains(buf) {
+            return;
+        }
+        let (multiple, rest) = split(index, &own);
+        let (inner, outside): (Vec<_>, Vec<_>) = rest.terms.into_iter().partition(|(v, _)| inside.contains(v));
+        let mut range = (i128::from(rest.offset), i128::from(rest.offset));
+        for (v, k) in inner {
+            let Some((least, most)) = counts.get(&v) else {
+                good = false;
+                return;
+            };
+            let ends = [*least, *most].map(|n| i128::from(k) * i128::from(n));
+            range = (range.0 + ends[0].min(ends[1]), range.1 + ends[0].max(ends[1]));
+        }
+        match places.entry(*buf) {
+            Entry::Vacant(e) => drop(e.insert(Places { multiple, outside, range })),
+            Entry::Occupied(mut e) => {
+                let p = e.get_mut();
+                good &= p.multiple == multiple && p.outside == outside;
+                p.range = (p.range.0.min(range.0), p.range.1.max(range.1));
+            }
+        }
+    });
+    good && places.values().all(|p| p.range.1 - p.range.0 < i128::from(p.multiple).abs())
 }
 
 /// A loop that runs others over the same numbers again and again: the vector loops in it, of which each iteration touches
@@ -251,4 +305,48 @@ pub(super) fn reads_and_writes(block: &Block) -> Option<(usize, BufId, &Index)> 
 /// The bodies of an event loop.
 pub(super) fn bodies<'a>(wide: Option<&'a EventBody>, one: &'a EventBody) -> Vec<&'a Block> {
     wide.iter().map(|w| &w.body).chain([&one.body]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges_apart;
+    use nc_ir::kernel::{Scalar, Stmt, text};
+    use std::collections::BTreeMap;
+
+    /// Whether the outer loop of a kernel with this body in it touches ranges of its own.
+    fn apart(body: &str) -> bool {
+        let text = format!(
+            "program \"p\" parts 1\n\nbuffer b0 \"a\" f32[100] temp\nbuffer b1 \"b\" f32[100] temp\n\n\
+             kernel \"k\" serial {{\nv4 = const.i64 0\nv5 = const.i64 10\nv6 = const.i64 4\nv7 = const.f32 1.0\n\
+             for v8 in v4..v5 {{\n{body}\n}}\n}}\n"
+        );
+        let program = text::parse(&text).expect("a program");
+        let kernel = program.kernels().next().expect("a kernel");
+        let mut known = BTreeMap::new();
+        kernel.body.each(&mut |s| {
+            if let Stmt::Const { dst, value: Scalar::I64(k) } = s {
+                known.insert(*dst, *k);
+            }
+        });
+        let Some(Stmt::For { var, body, .. }) = kernel.body.stmts.last() else { panic!("a loop") };
+        ranges_apart(body, *var, &known)
+    }
+
+    #[test]
+    fn ranges_that_do_not_meet_are_apart() {
+        assert!(apart("for v9 in v4..v6 {\nstore b0[v8*4 + v9], v7\n}"));
+        assert!(apart("for v9 in v4..v6 {\nfor v10 in v4..v6 {\nstore b0[v8*16 + v9*4 + v10], v7\n}\n}"));
+        // Reading what is written is part of it, what is only read is not.
+        assert!(apart("for v9 in v4..v6 {\nv10 = load b0[v8*4 + 3]\nv11 = load b1[v9]\nstore b0[v8*4 + v9], v11\n}"));
+        assert!(apart("for v9 in v4..v6 {\nstore b0[v8*-4 + v9 + 50], v7\n}"));
+        for touching in [
+            "for v9 in v4..v5 {\nstore b0[v8*4 + v9], v7\n}",
+            "for v9 in v4..v6 {\nstore b0[v8*4 + v9], v7\n}\nstore b0[v8*4 + 4], v7",
+            "for v9 in v4..v6 {\nv10 = load b0[v9]\nstore b0[v8*4 + v9], v10\n}",
+            "for v9 in v4..v8 {\nstore b0[v8*100 + v9], v7\n}",
+            "for v9 in v4..v6 {\nstore b0[v9], v7\n}",
+        ] {
+            assert!(!apart(touching), "{touching}");
+        }
+    }
 }

@@ -13,6 +13,9 @@ use crate::scratch::{GROUP, PUSHES, ROUNDS, Scratch};
 use nc_ir::kernel::{Block, Carried, EventBody, Kernel, ScalarType, Stmt, Val};
 use std::collections::BTreeSet;
 
+/// Iterations of a loop that take about as long as a meeting of threads.
+const MEETING: u64 = 8;
+
 /// Which thread this is.
 #[derive(Clone, Copy)]
 pub(crate) struct Threads<'c> {
@@ -123,6 +126,9 @@ impl<'c> Emitter<'c, '_> {
             let alone = BTreeSet::from([var]);
             return if owned::apart(&[body], &alone) { How::Divided(var, lo, hi, body) } else { How::Alone };
         }
+        if owned::ranges_apart(body, var, &self.known) && self.better_outside((lo, hi), body, threads) {
+            return How::Divided(var, lo, hi, body);
+        }
         if !threads.quiet && owned::repeats(&[body]) {
             return match self.sums(&[body]) {
                 Some(inner) => How::Sums(inner),
@@ -130,6 +136,41 @@ impl<'c> Emitter<'c, '_> {
             };
         }
         How::Alike
+    }
+
+    /// Whether threads are done sooner if each runs the body of a loop for some of the iterations than if they run all of them
+    /// together and divide what is inside. No if that is not known.
+    fn better_outside(&self, (lo, hi): (Val, Val), body: &Block, threads: Threads<'c>) -> bool {
+        let (Some(lo), Some(hi)) = (self.known.get(&lo), self.known.get(&hi)) else { return false };
+        let (trips, count) = (hi.saturating_sub(*lo).max(0) as u64, u64::from(threads.count));
+        match (self.steps(body, None), self.steps(body, Some(count))) {
+            (Some(alone), Some(together)) => {
+                trips.div_ceil(count).saturating_mul(alone) < trips.saturating_mul(together)
+            }
+            _ => false,
+        }
+    }
+
+    /// Iterations of all loops of a block, as one thread runs them, or as so many do together; `None` if they are not known.
+    fn steps(&self, block: &Block, together: Option<u64>) -> Option<u64> {
+        block.stmts.iter().try_fold(1u64, |sum, s| {
+            Some(sum.saturating_add(match s {
+                Stmt::For { lo, hi, vector, body, .. } => {
+                    let trips = self.known.get(hi)?.saturating_sub(*self.known.get(lo)?).max(0) as u64;
+                    match together {
+                        Some(count) if *vector => {
+                            MEETING + trips.div_ceil(count).saturating_mul(self.steps(body, None)?)
+                        }
+                        _ => trips.saturating_mul(self.steps(body, together)?),
+                    }
+                }
+                Stmt::If { then_body, else_body, .. } => {
+                    self.steps(then_body, together)?.max(self.steps(else_body, together)?)
+                }
+                Stmt::Events { .. } => return None,
+                _ => 0,
+            }))
+        })
     }
 
     /// The most iterations of the vector loops of a block, as far as known.

@@ -1,7 +1,7 @@
 //! Devices: which one a run gets, and what it is believed to compute.
 
 use super::shelf::{Shelf, key_of_verdict};
-use super::{PREFIX, fault};
+use super::{PREFIX, course_of, fault};
 use nc_gpu::proof::{Proof, Wrong};
 use nc_gpu::{Cuda, Driver, Launcher, Plan, Vulkan};
 use nc_ir::Diagnostic;
@@ -147,7 +147,8 @@ impl Named {
         let verdict = kept.map_or_else(
             || {
                 judged(&name, |arithmetic| {
-                    let plan = proof.plan(&entry.symbol, entry.threads);
+                    let mut plan = proof.plan(&entry.symbol, entry.threads);
+                    plan.course = course_of(&proof.program);
                     proven(&proof, (plan, arithmetic), self.device.again()?, &code(&proof, arithmetic)?)
                 })
             },

@@ -167,6 +167,11 @@ fn port(p: &nc_runtime::run::Port) -> Port {
     Port { name: p.name.clone(), elem: p.dtype.name().to_owned(), shape: p.shape.clone(), every: p.every }
 }
 
+/// How Vulkan runs a tick of a program in phases, if it can.
+fn course_of(program: &Program) -> Option<Course> {
+    course(program).map(|c| Course::of(&c, |n| phase(PREFIX, n)))
+}
+
 /// The plan of a compiled model.
 ///
 /// # Errors
@@ -175,7 +180,7 @@ fn plan_of(compiled: &Compiled, face: &Face, dt: Option<f64>) -> Result<Plan, Di
     let entry = launch(PREFIX);
     let mut plan = Plan::of(&compiled.program, &compiled.layout, &entry.symbol, entry.threads);
     plan.dt = dt;
-    plan.course = course(&compiled.program).map(|c| Course::of(&c, |n| phase(PREFIX, n)));
+    plan.course = course_of(&compiled.program);
     plan.inputs = face.inputs.iter().map(port).collect();
     plan.outputs = face.outputs.iter().map(port).collect();
     plan.probes = face.probes.iter().map(port).collect();
