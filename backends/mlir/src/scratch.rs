@@ -12,6 +12,8 @@ pub(crate) const ROUNDS: i64 = 16;
 /// Words of bits that one thread counts.
 pub(crate) const GROUP: i64 = 32;
 
+// Without code that is written there is nobody to ask where anything lies, but for how much it is in all.
+#[cfg_attr(not(feature = "llvm"), expect(dead_code, reason = "read where code is written"))]
 /// Byte offsets. All numbers have 32 bits but `begins`, which has 64.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {

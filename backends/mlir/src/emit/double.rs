@@ -198,8 +198,25 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
     let m = ir.bin("arith.shli", x.m, odd);
     // The upper half of its 114 bits from the top of 128; the lower is zero.
     let n = ir.by("arith.shli", m, 58 + 14 - 64);
+    let (root, rest) = root(ir, n, 57)?;
+    let s = sticky(ir, root, rest);
+    let e = ir.by("arith.addi", e, -58);
+    let e = ir.by("arith.shrsi", e, 1);
+    let e = ir.by("arith.addi", e, -1);
+    let r = packed(ir, x.sign, s, e);
+    let r = ir.select(x.infinite, a[0], r);
+    let negative = ir.cmp_k(Cmp::Ne, x.sign, 0);
+    let nan = ir.i64(NAN);
+    let r = ir.select(negative, nan, r);
+    let r = ir.select(x.zero, a[0], r);
+    Ok(ir.select(x.nan, nan, r))
+}
+
+/// The root of a number, bit by bit, and what is left of it. Two of its bits are taken for each bit of the root, from the top
+/// of 64; beyond these come zeros.
+pub(super) fn root<'c>(ir: &mut Ir<'c>, n: V<'c>, bits: i64) -> Result<(V<'c>, V<'c>), Unsupported> {
     let none = ir.i64(0);
-    let state = ir.repeat(57, &[none, none, n], |ir, state| {
+    let state = ir.repeat(bits, &[none, none, n], |ir, state| {
         let (root, r, n) = (state[0], state[1], state[2]);
         let two = ir.by("arith.shrui", n, 62);
         let n = ir.by("arith.shli", n, 2);
@@ -213,17 +230,7 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
         let bit = ir.by("arith.ori", root, 1);
         Ok(vec![ir.select(less, root, bit), ir.select(less, r, rest), n])
     })?;
-    let s = sticky(ir, state[0], state[1]);
-    let e = ir.by("arith.addi", e, -58);
-    let e = ir.by("arith.shrsi", e, 1);
-    let e = ir.by("arith.addi", e, -1);
-    let r = packed(ir, x.sign, s, e);
-    let r = ir.select(x.infinite, a[0], r);
-    let negative = ir.cmp_k(Cmp::Ne, x.sign, 0);
-    let nan = ir.i64(NAN);
-    let r = ir.select(negative, nan, r);
-    let r = ir.select(x.zero, a[0], r);
-    Ok(ir.select(x.nan, nan, r))
+    Ok((state[0], state[1]))
 }
 
 /// Whether either is no number, and integers that compare as the numbers do.

@@ -6,10 +6,11 @@
 //! that it is one ([`Arithmetic::Fused`]). Signs are set by integer operations.
 
 use super::Emitter;
+use super::double::root;
 use super::expand::{Helper, mul_high};
 use crate::error::Unsupported;
 use crate::gpu::Arithmetic;
-use crate::ir::{Cmp, Ir, V, Write};
+use crate::ir::{Cmp, Ir, V};
 use melior::ir::{Attribute, Type, ValueLike};
 use nc_ir::kernel::{Scalar, ScalarOp, ScalarType};
 
@@ -277,24 +278,10 @@ pub(super) fn sqrt<'c>(ir: &mut Ir<'c>, a: &[V<'c>]) -> Result<V<'c>, Unsupporte
     let n = ir.op("arith.extui", &[m], t.i64);
     // Its 54 bits from the top of 64.
     let n = ir.by("arith.shli", n, 28 + 10);
-    let none = ir.i64(0);
-    let state = ir.repeat(27, &[none, none, n], |ir, state| {
-        let (root, r, n) = (state[0], state[1], state[2]);
-        let two = ir.by("arith.shrui", n, 62);
-        let n = ir.by("arith.shli", n, 2);
-        let r = ir.by("arith.shli", r, 2);
-        let r = ir.bin("arith.ori", r, two);
-        let root = ir.by("arith.shli", root, 1);
-        let trial = ir.by("arith.shli", root, 1);
-        let trial = ir.by("arith.ori", trial, 1);
-        let less = ir.cmp(Cmp::Ult, r, trial);
-        let rest = ir.bin("arith.subi", r, trial);
-        let bit = ir.by("arith.ori", root, 1);
-        Ok(vec![ir.select(less, root, bit), ir.select(less, r, rest), n])
-    })?;
+    let (root, rest) = root(ir, n, 27)?;
     let e = ir.by("arith.shrsi", e, 1);
     let e = ir.by("arith.subi", e, 14);
-    let r = rounded(ir, state[0], state[1], e);
+    let r = rounded(ir, root, rest, e);
     let r = ir.op("arith.bitcast", &[r], t.f32);
     let negative = ir.cmp_k(Cmp::Ne, x.sign, 0);
     let nan = ir.constant(Scalar::F32(f32::NAN));

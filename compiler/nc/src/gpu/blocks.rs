@@ -26,64 +26,84 @@ pub fn blocks(program: &Program, samples: Option<u64>) -> u32 {
 
 /// Iterations of a tick, for each thread of a block, before one block of Vulkan is too few: about what a dispatch more costs.
 const STEPS: u64 = 2048;
-/// Iterations of each thread that are too many for some devices, however many samples there are.
+/// Iterations of a thread in one kernel that are too many for some devices, however many samples there are.
 const TOO_MANY: u64 = 32768;
+/// Most blocks of a sample, to stay below that.
+const MOST_OF_VULKAN: u64 = 1024;
 /// Iterations of a loop whose extent is not known.
 const UNKNOWN: u64 = 16;
 
 /// How many blocks a sample gets through Vulkan, whose blocks do not wait for each other: by what a tick touches or has to
 /// compute.
 pub fn blocks_of_vulkan(program: &Program, samples: Option<u64>) -> u32 {
-    let each = work(program) / u64::from(nc_mlir::gpu::THREADS);
+    let threads = u64::from(nc_mlir::gpu::THREADS);
+    let each = Count { parts: 1, threads: 1 }.of_steps(&program.steps, program) / threads;
     let most = samples.map_or(MOST, |n| TOTAL / n.max(1));
-    let wanted = u64::from(blocks(program, samples)).max(each.div_ceil(STEPS).min(most));
-    wanted.max(each.div_ceil(TOO_MANY).min(MOST)).max(1) as u32
+    let mut wanted = u64::from(blocks(program, samples)).max(each.div_ceil(STEPS).min(most)).max(1);
+    let longest = |parts| {
+        let count = Count { parts, threads };
+        program.kernels().map(|k| count.of_kernel(k, program)).max().unwrap_or(0)
+    };
+    while wanted < MOST_OF_VULKAN && longest(wanted) > TOO_MANY && longest(MOST_OF_VULKAN) < longest(wanted) {
+        wanted = (wanted * 2).min(MOST_OF_VULKAN);
+    }
+    wanted as u32
 }
 
-/// Iterations of all loops in a tick, about; events as if one in [`ACTIVE`] were there.
-fn work(program: &Program) -> u64 {
-    fn of_steps(steps: &[Step], program: &Program) -> u64 {
+/// Iterations of loops, about, if kernels are split into so many parts and vector loops among so many threads; events as if
+/// one in [`ACTIVE`] were there.
+#[derive(Clone, Copy)]
+struct Count {
+    parts: u64,
+    threads: u64,
+}
+
+impl Count {
+    fn of_steps(self, steps: &[Step], program: &Program) -> u64 {
         steps.iter().fold(0, |sum: u64, s| {
             sum.saturating_add(match s {
-                Step::Kernel(k) => of_kernel(k, program),
+                Step::Kernel(k) => self.of_kernel(k, program),
                 Step::Loop { trips, body, .. } => {
                     let trips = if let Trips::Known(n) = trips { *n } else { UNKNOWN };
-                    of_steps(body, program).saturating_mul(trips)
+                    self.of_steps(body, program).saturating_mul(trips)
                 }
                 Step::If { then_steps, else_steps, .. } => {
-                    of_steps(then_steps, program).max(of_steps(else_steps, program))
+                    self.of_steps(then_steps, program).max(self.of_steps(else_steps, program))
                 }
             })
         })
     }
-    fn of_kernel(k: &Kernel, program: &Program) -> u64 {
-        let mut known = BTreeMap::from([(Kernel::LO, 0), (Kernel::HI, k.parallel.map_or(0, |p| p.len as i64))]);
+
+    fn of_kernel(self, k: &Kernel, program: &Program) -> u64 {
+        let items = k.parallel.map_or(0, |p| p.len.div_ceil(self.parts));
+        let mut known = BTreeMap::from([(Kernel::LO, 0), (Kernel::HI, i64::try_from(items).unwrap_or(i64::MAX))]);
         k.body.each(&mut |s| {
             if let Stmt::Const { dst, value: Scalar::I64(n) } = s {
                 known.insert(*dst, *n);
             }
         });
-        inside(&k.body, program, &known)
+        self.of_block(&k.body, program, &known)
     }
-    fn inside(block: &Block, program: &Program, known: &BTreeMap<Val, i64>) -> u64 {
+
+    fn of_block(self, block: &Block, program: &Program, known: &BTreeMap<Val, i64>) -> u64 {
         block.stmts.iter().fold(0, |sum: u64, s| {
             sum.saturating_add(match s {
-                Stmt::For { lo, hi, body, .. } => {
+                Stmt::For { lo, hi, vector, body, .. } => {
                     let trips = known.get(lo).zip(known.get(hi)).map(|(lo, hi)| hi.saturating_sub(*lo).max(0) as u64);
-                    trips.unwrap_or(UNKNOWN).saturating_mul(1 + inside(body, program, known))
+                    let trips = trips.unwrap_or(UNKNOWN).div_ceil(if *vector { self.threads } else { 1 });
+                    trips.saturating_mul(1 + self.of_block(body, program, known))
                 }
                 Stmt::Events { list, one, .. } => {
                     let len = program.lists.get(list.index()).map_or(0, |l| l.len / ACTIVE);
-                    len.saturating_mul(1 + inside(&one.body, program, known))
+                    len.saturating_mul(1 + self.of_block(&one.body, program, known))
                 }
                 Stmt::If { then_body, else_body, .. } => {
-                    inside(then_body, program, known).max(inside(else_body, program, known))
+                    self.of_block(then_body, program, known).max(self.of_block(else_body, program, known))
                 }
                 _ => 0,
             })
         })
     }
-    of_steps(&program.steps, program)
 }
 
 /// Bytes that a tick reads and writes, about: all states, constants that are read for every event at a tenth, all others
@@ -187,13 +207,21 @@ mod tests {
             p.push(b.finish());
             p
         };
-        assert_eq!(work(&product(1000, 1000)), 1000 * 1001);
+        let all = Count { parts: 1, threads: 1 };
+        assert_eq!(all.of_steps(&product(1000, 1000).steps, &Program::default()), 1000 * 1001);
         let of = |rows, columns, samples| blocks_of_vulkan(&product(rows, columns), samples);
         assert_eq!(of(100, 1000, None), 1);
         assert_eq!(of(1000, 2000, None), 2);
         assert_eq!(of(1000, 64_000, None), 62);
-        assert_eq!(of(100_000, 64_000, None), 128);
+        assert_eq!(of(100_000, 64_000, None), 256);
         // With many samples one block does, unless that is too much for it.
-        assert_eq!([of(1000, 2000, Some(128)), of(1000, 64_000, Some(128))], [1, 4]);
+        assert_eq!([of(1000, 2000, Some(128)), of(1000, 64_000, Some(128))], [1, 2]);
+        // Few long rows: a thread has no more than some devices run in a dispatch.
+        let mut p = Program::new("m", 1);
+        let mut b = KernelBuilder::new("product", Some(nc_ir::kernel::Parallel { len: 512, align: 1 }), 1);
+        let (lo, hi, zero, end) = (b.lo(), b.hi(), b.index(0), b.index(18_432));
+        b.for_loop(lo, hi, false, |b, _| b.for_loop(zero, end, false, |_, _| {}));
+        p.push(b.finish());
+        assert_eq!(blocks_of_vulkan(&p, Some(1)), 512);
     }
 }
