@@ -222,6 +222,6 @@ mod tests {
         let (lo, hi, zero, end) = (b.lo(), b.hi(), b.index(0), b.index(18_432));
         b.for_loop(lo, hi, false, |b, _| b.for_loop(zero, end, false, |_, _| {}));
         p.push(b.finish());
-        assert_eq!(blocks_of_vulkan(&p, Some(1)), 512);
+        assert_eq!(blocks_of_vulkan(&p, Some(1)), 640);
     }
 }
