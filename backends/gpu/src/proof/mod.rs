@@ -2,7 +2,7 @@
 //!
 //! What a model computes hangs on every bit, and not every driver keeps to what it says of itself: some fuse a product and a
 //! sum, some lose subnormals or the sign of zero, some round quotients wrong. So a device is believed after it computed every
-//! operation of kernels, and chains of them that drivers like to change, over the operands of [`mod@operands`], and gave what
+//! operation of kernels, and chains of them that drivers like to change, over many operands, and gave what
 //! [`ScalarOp::eval`](nc_ir::kernel::ScalarOp::eval) gives. Any NaN is as good as another.
 
 mod formulas;
