@@ -92,6 +92,7 @@ fn turns(order: &[Turn], around: &mut Vec<u64>, each: Each<'_>) -> Result<(), St
     for turn in order {
         match turn {
             Turn::Phase(n) => each(*n, around)?,
+            Turn::Loop { body, .. } if !runs(body) => {}
             Turn::Loop { trips, body } if around.len() < LOOPS => {
                 for i in 0..*trips {
                     around.push(i);
@@ -104,6 +105,14 @@ fn turns(order: &[Turn], around: &mut Vec<u64>, each: Each<'_>) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// Whether there is a phase in a course.
+fn runs(order: &[Turn]) -> bool {
+    order.iter().any(|t| match t {
+        Turn::Phase(_) => true,
+        Turn::Loop { trips, body } => *trips > 0 && runs(body),
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +158,9 @@ mod tests {
             [vec![of(0, &[])], row(0).to_vec(), row(1).to_vec()].concat()
         };
         assert_eq!(all, [tick(100), tick(101), tick(102)].concat());
+        // Loops of nothing end at once.
+        let nothing = [Turn::Loop { trips: u64::MAX, body: vec![Turn::Loop { trips: u64::MAX, body: Vec::new() }] }];
+        assert_eq!(handed(Way::Phases(&nothing), 1.0).len(), 0);
         // Slow ones are handed over one by one, fast ones together.
         assert_eq!(handed(Way::Phases(&order), 1.0).len(), 21);
         assert!(handed(Way::Phases(&order), 1e-6).len() < 5);
