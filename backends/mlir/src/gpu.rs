@@ -19,9 +19,11 @@
 //! 7. how many samples
 //! 8. bytes from the arena of a sample to the next one's
 //!
-//! In SPIR-V they are the push constants. There blocks cannot wait for each other. A program has one entry as above, or an
-//! entry for each phase of its [`course`] ([`is_phased`]), which the host launches in order, tick by tick: it runs the phase in
-//! the first tick, and takes the iterations of the loops around the phase after the arguments. Argument 4 is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are those that buffers have on the device.
+//! In SPIR-V they are the push constants. There blocks cannot wait for each other. A program has one entry as above, or
+//! an entry for each phase of its [`course`] ([`phased`]), which the host launches in order, tick by tick: it runs
+//! the phase in the first tick, and takes the iterations of the loops around the phase after the arguments. Argument 4
+//! is the address of a word that becomes 1 when a loop did not run to its end ([`Arithmetic::Portable`]). Addresses are
+//! those that buffers have on the device.
 //!
 //! Nothing is contracted: `fma.rn` stands where the program has [`nc_ir::kernel::ScalarOp::Fma`], and sums and products
 //! apart are `add.rn` and `mul.rn`, which assemblers of PTX must not fuse.
@@ -50,10 +52,10 @@ pub fn course(program: &Program) -> Option<Course> {
     Course::of(program, LOOPS)
 }
 
-/// Whether the code of a program that has a course has an entry for each phase: if its blocks would wait for each other
-/// without, or if a dispatch is to have few iterations, since the device may end loops early.
-pub fn is_phased(program: &Program, arithmetic: Arithmetic) -> bool {
-    program.parts > 1 || arithmetic == Arithmetic::Portable
+/// The [`course`] of a program whose code has an entry for each phase: if its blocks would wait for each other without, or
+/// if a dispatch is to have few iterations, since the device may end loops early.
+pub fn phased(program: &Program, arithmetic: Arithmetic) -> Option<Course> {
+    course(program).filter(|_| program.parts > 1 || arithmetic == Arithmetic::Portable)
 }
 
 /// The entry of a phase.
@@ -83,7 +85,8 @@ pub enum Arch {
 /// What a device is taken to compute right, of what Vulkan leaves open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Arithmetic {
-    /// Sums, products, conversions and comparisons. Fused products are written out, and a loop that ended early is noted: Mesa's software device ends all when 65,535 iterations have run.
+    /// Sums, products, conversions and comparisons. Fused products are written out, and a loop that ended early is
+    /// noted: Mesa's software device ends all when 65,535 iterations have run.
     Portable,
     /// Fused products as well, and that loops run to their ends.
     Fused,
@@ -141,8 +144,8 @@ pub enum Stage {
 /// A verified program at a stage on the way to the code of an architecture.
 ///
 /// # Errors
-/// [`Unsupported`] for a stage that is not on this way, if the prefix is no C identifier, if the layout is of another program, or if MLIR or LLVM fail; always
-/// without the feature `llvm`.
+/// [`Unsupported`] for a stage that is not on this way, if the prefix is no C identifier, if the layout is of another
+/// program, or if MLIR or LLVM fail; always without the feature `llvm`.
 pub fn text(program: &Program, layout: &Layout, prefix: &str, arch: Arch, stage: Stage) -> Result<String, Unsupported> {
     #[cfg(feature = "llvm")]
     return match arch {

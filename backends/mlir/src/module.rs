@@ -161,9 +161,7 @@ fn functions<'c>(
     }
     define(helpers, to, context, blocks.machine().style(of.0.parts))?;
     match blocks.side {
-        Side::Spirv(how)
-            if crate::gpu::is_phased(of.0, how) && (of.0.parts > 1 || crate::gpu::course(of.0).is_some()) =>
-        {
+        Side::Spirv(how) if of.0.parts > 1 || crate::gpu::phased(of.0, how).is_some() => {
             team::phases(to, context, prefix, of, &symbols, blocks)
         }
         _ => team::entry(to, context, &format!("{prefix}_run"), of, &symbols, blocks),

@@ -40,11 +40,9 @@ fn module<'s>(
         return Ok(module);
     }
     session.pass(&mut module, TO_SPIRV)?;
-    let entries = match crate::gpu::course(of.0) {
-        Some(course) if crate::gpu::is_phased(of.0, arithmetic) => {
-            (0..course.phases.len()).map(|n| crate::gpu::phase(prefix, n)).collect()
-        }
-        _ => vec![format!("{prefix}_run")],
+    let entries = match crate::gpu::phased(of.0, arithmetic) {
+        Some(course) => (0..course.phases.len()).map(|n| crate::gpu::phase(prefix, n)).collect(),
+        None => vec![format!("{prefix}_run")],
     };
     enclose(session.context(), &mut module, &entries)?;
     session.verified(module)

@@ -77,6 +77,24 @@ fn several_parts_where_values_decide_are_refused_with_a_hint() {
 }
 
 #[test]
+fn what_nests_too_deep_is_refused_by_name() {
+    let of = |depth: usize| {
+        let open: String = (0..depth).map(|n| format!("for v{} in v4..v5 {{\n", n + 7)).collect();
+        let text = format!(
+            "program \"p\" parts 1\n\nbuffer b0 \"a\" f32[8] temp\n\nkernel \"k\" serial {{\nv4 = const.i64 0\n\
+             v5 = const.i64 1\nv6 = const.f32 1.0\n{open}store b0[v4], v6\n{}}}\n",
+            "}\n".repeat(depth)
+        );
+        let p = nc_ir::kernel::text::parse(&text).expect("a program");
+        let layout = Layout::of(&p).expect("small");
+        code(&p, &layout, "m", Arch::Vulkan(Arithmetic::Portable))
+    };
+    checked("twenty deep", &of(20).expect("supported"));
+    let e = of(61).expect_err("refused");
+    assert!(e.what.contains("more than 60 deep") && e.hint.contains("--target cpu"), "{e:?}");
+}
+
+#[test]
 fn the_checker_takes_what_is_written() {
     for elem in [DType::F32, DType::F64] {
         let p = written_out(elem);
